@@ -1,0 +1,217 @@
+"""Cases at the network's size, kept on disk and mapped into memory: RAM stays bounded.
+
+An entry is named by the hash of the files' bytes and of the settings that change its pixels, so
+it can never be stale. Which bytes a path holds is remembered by size and time of change; a file
+is hashed again only when one of the two differs. Arrays are plain ``.npy`` files, never pickles.
+Order: CachedCase, open_case, require_foreground, then names and files.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosslinknet.case import Case, CaseFiles
+from crosslinknet.config import DataConfig, ImageConfig
+from crosslinknet.errors import DataError, ShapeError
+from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of_json, write_json
+from crosslinknet.geometry import Grid, Placement, place
+from crosslinknet.labels import label_table
+from crosslinknet.preprocess import fit_image, fit_mask, normalise
+from crosslinknet.readers import read_case
+
+FORMAT = 1  # raise it when the pixels of an entry would come out otherwise
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """A case on disk, at the network's size.
+
+    Holds paths only: the arrays are mapped when asked for and let go with the last reference, so
+    that thousands of cases need no thousands of open files, and worker processes get no copies.
+
+    Attributes:
+        files: where it comes from.
+        entry: path of the entry without its endings.
+        labelled: there is a mask.
+        foreground: (D,), which slices show a target.
+        placement: how a source slice lies in the input.
+        grid: of the source.
+    """
+
+    files: CaseFiles
+    entry: Path
+    labelled: bool
+    foreground: NDArray[np.bool_]
+    placement: Placement
+    grid: Grid
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """(D, C, H', W') in [0, 1], a read-only memory map."""
+        return _mapped(_image_path(self.entry))
+
+    @property
+    def codes(self) -> NDArray[np.uint8] | None:
+        """(D, H', W') mask codes, a read-only memory map; None without a mask."""
+        return _mapped(_codes_path(self.entry)) if self.labelled else None
+
+
+def open_case(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -> CachedCase:
+    """Give a case from the cache; on the first call read, scale and store it.
+
+    With ``image.fit`` crop slices keep their own size, else all have ``image.size``.
+
+    Args:
+        files: the case.
+        data: what the mask values mean.
+        image: how the image is read and scaled.
+        folder: of the cache; several processes may use it at once.
+
+    Raises:
+        DataError: everything of ``readers.read_case`` and ``preprocess.normalise``.
+        SystemProblem: the disk refuses.
+    """
+    entry = folder / _key(files, data, image, folder)
+    described = entry.with_suffix(".json")
+    if not _complete(entry, described):
+        case = replace(read_case(files, data, image), id=str(files.images[0]))  # for messages
+        _store(case, image, entry, described)
+    about = read_json(described)
+    return CachedCase(
+        files=files,
+        entry=entry,
+        labelled=about["codes"] is not None,
+        foreground=np.array(about["foreground"], dtype=bool),
+        placement=Placement(**{name: tuple(pair) for name, pair in about["placement"].items()}),
+        grid=_grid(about["grid"]),
+    )
+
+
+def require_foreground(cases: list[CachedCase]) -> None:
+    """Refuse a set in which no mask shows anything.
+
+    Raises:
+        DataError: every mask is empty.
+    """
+    if not any(case.foreground.any() for case in cases):
+        masks = sorted({str(case.files.mask.parent) for case in cases if case.files.mask})
+        raise DataError(
+            f"all masks of {len(cases)} cases in {', '.join(masks[:3])} are empty, so there is "
+            "nothing to learn. Check data.masks, data.label_map and data.threshold."
+        )
+
+
+def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -> str:
+    """Name of the entry: what is in the files and what is done with it."""
+    table = label_table(data.label_map)
+    mask = None if files.mask is None else _content(files.mask, folder)
+    what = {
+        "format": FORMAT,
+        "images": [_content(path, folder) for path in files.images],
+        "mask": mask,
+        "values": [table.values, table.colour, data.threshold],
+        "image": image.model_dump(mode="json", exclude={"size"} if image.fit == "crop" else None),
+        "spacing": files.spacing,
+    }
+    return sha256_of_json(what)[:40]
+
+
+def _content(path: Path, folder: Path) -> str:
+    """sha256 of a file, remembered as long as its size and time of change stay."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} is no file ({error.strerror}). Check the path.") from error
+    where = str(path.resolve())
+    memory = folder / "files" / f"{sha256_of_json(where)[:40]}.json"
+    known = read_json(memory) if memory.is_file() else {}
+    seen = {"path": where, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    if {key: known.get(key) for key in seen} == seen:
+        return str(known["sha256"])
+    digest = sha256_of_file(path)
+    write_json(memory, seen | {"sha256": digest})
+    return digest
+
+
+def _store(case: Case, image: ImageConfig, entry: Path, described: Path) -> None:
+    """Scale a case and write its entry; the description comes last and makes it complete."""
+    scaled = normalise(case, image)
+    source = case.grid.shape[1:]
+    try:
+        placement = place(source, source if image.fit == "crop" else image.size, image.fit)
+    except ShapeError as error:
+        raise ShapeError(f"{case.id}: {error}") from error
+    pixels = fit_image(scaled.image, placement)  # (D, C, H', W')
+    codes = (
+        None if case.mask is None else fit_mask(case.mask.astype(np.uint8), placement)
+    )  # (D, H', W')
+    foreground = np.zeros(len(pixels), bool) if codes is None else codes.any(axis=(1, 2))
+    _write_array(_image_path(entry), pixels)
+    if codes is not None:
+        _write_array(_codes_path(entry), codes)
+    grid = case.grid
+    write_json(
+        described,
+        {
+            "image": _image_path(entry).stat().st_size,
+            "codes": None if codes is None else _codes_path(entry).stat().st_size,
+            "foreground": foreground.tolist(),
+            "placement": asdict(placement),
+            "grid": {
+                "shape": grid.shape,
+                "spacing": grid.spacing,
+                "affine": None if grid.affine is None else grid.affine.tolist(),
+                "turn": None if grid.turn is None else grid.turn.tolist(),
+            },
+        },
+    )
+
+
+def _complete(entry: Path, described: Path) -> bool:
+    """Whether an entry is there with all its bytes."""
+    if not described.is_file():
+        return False
+    about = read_json(described)
+    sizes = {_image_path(entry): about["image"], _codes_path(entry): about["codes"]}
+    return all(
+        path.is_file() and path.stat().st_size == size
+        for path, size in sizes.items()
+        if size is not None
+    )
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} of the cache cannot be read ({error}). Delete the folder {path.parent}; it is "
+            "made anew."
+        ) from error
+
+
+def _image_path(entry: Path) -> Path:
+    return entry.with_suffix(".image.npy")
+
+
+def _codes_path(entry: Path) -> Path:
+    return entry.with_suffix(".codes.npy")
+
+
+def _grid(about: dict[str, Any]) -> Grid:
+    affine, turn = (
+        None if about[name] is None else np.array(about[name], dtype=np.float64)
+        for name in ("affine", "turn")
+    )
+    spacing = None if about["spacing"] is None else tuple(about["spacing"])
+    return Grid(
+        tuple(about["shape"]), cast("tuple[float, float, float] | None", spacing), affine, turn
+    )

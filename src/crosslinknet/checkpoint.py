@@ -1,0 +1,105 @@
+"""Checkpoints: one safetensors file that says what it is. Written atomically, read without pickle.
+
+A file holds tensors under dotted names and one JSON text, ``info``, in the safetensors header.
+Two kinds exist: the whole state of a training (``last.safetensors``) and the weights of a
+trained model with all that is needed to apply it (``model.safetensors``).
+Order: write and read, tensors of an optimizer, random states.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from crosslinknet.errors import DataError
+from crosslinknet.files import write_bytes
+
+KEY = "crosslinknet"
+MODEL_FORMAT = "crosslinknet/model/1"
+STATE_FORMAT = "crosslinknet/state/1"
+
+
+def write_checkpoint(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
+    """Write tensors and JSON-able info; a crash at any moment leaves the old file or the new.
+
+    Raises:
+        SystemProblem: the disk is full or not writable; an older file is untouched.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(plain, metadata={KEY: json.dumps(info)}))
+
+
+def read_checkpoint(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``write_checkpoint`` wrote.
+
+    Args:
+        path: safetensors file.
+        kind: ``MODEL_FORMAT`` or ``STATE_FORMAT``; the file must say that it is one.
+
+    Raises:
+        DataError: missing, cut short, or not of this kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            info = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            if info.get("format") != kind:
+                raise DataError(
+                    f"{path} is {info.get('format', 'a safetensors file of another program')!r}, "
+                    f"expected {kind!r}. Give a run folder, a fold folder or a model.safetensors."
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DataError(f"{path} is not a readable checkpoint ({error}).") from error
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put a prefix before every name."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under a prefix, with the prefix taken off."""
+    start = f"{prefix}."
+    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's moments as flat tensors ``index.name``; rates are functions of the step."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, values in state.items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put moments back; the parameter groups stay as the config made them."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def random_tensors() -> dict[str, Tensor]:
+    """State of torch's generators, CPU and every CUDA device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def load_random(tensors: dict[str, Tensor]) -> None:
+    """Put the generators' states back; devices that are not there any more are skipped."""
+    torch.set_rng_state(tensors["cpu"])
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            if f"cuda{i}" in tensors:
+                torch.cuda.set_rng_state(tensors[f"cuda{i}"], i)

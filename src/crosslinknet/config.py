@@ -1,0 +1,505 @@
+"""Everything a run can be told: frozen pydantic models, data only, an unknown key is an error.
+
+One definition serves the Python call, the YAML file, ``-s train.epochs=40`` on the command
+line, the comments that ``xln init`` writes and the published JSON Schema.
+Order: one section per step of a run, Config, then reading and writing.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from crosslinknet.errors import UsageError, suggest
+from crosslinknet.geometry import Fit, SliceAxis
+
+WINDOWS: dict[str, tuple[float, float]] = {  # low and high in HU
+    "lung": (-1250.0, 250.0),  # width 1500, level -500: paper, Section IV-A
+    "kidney": (-160.0, 240.0),  # paper, Section IV-A
+}
+
+# What a recipe changes against the defaults of TrainConfig. A key that the user writes wins.
+RECIPES: dict[str, dict[str, Any]] = {
+    "practical": {},
+    "paper": {  # Section IV-B; epochs from the released code. Decision D12
+        "optimizer": "adam",
+        "init": "gaussian",
+        "epochs": 15,
+        "batch_size": 2,
+        "lr": 5e-6,
+        "weight_decay": 0.005,
+        "schedule": "constant",
+        "clip": None,
+        "foreground": 0.0,
+        "progressive": [],
+    },
+}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(Section):
+    """Where the images and masks are and what the mask values mean."""
+
+    root: Path = Field(description="folder with the data; relative paths start at this file")
+    layout: Literal["auto", "folders", "nnunet", "csv"] = Field(
+        "auto", description="auto finds it; folders (images/ + masks/), nnunet, csv"
+    )
+    images: Path | None = Field(
+        None, description="folders: the image folder; csv: the manifest; null finds it"
+    )
+    masks: Path | None = Field(None, description="folders: the mask folder; null finds it")
+    label_map: dict[str, list[int | str]] = Field(
+        {"foreground": [1]},
+        description="class: mask values that mean it (grey values, or '#rrggbb' of RGB masks); "
+        "0 or '#000000' is background; a value of a mask that is not named is an error",
+    )
+    threshold: int | None = Field(
+        None,
+        ge=0,
+        description="grey masks only: pixels above it count as 1, the rest as 0; needed for JPG",
+    )
+    subject: str | None = Field(
+        None,
+        description="regular expression with one group, searched in the file name, that gives "
+        "the subject; null: the CSV's subject column if there is one, else the file name",
+    )
+    unlabelled: Literal["error", "skip"] = Field(
+        "error", description="images without a mask: error, or skip (leave them out, and say so)"
+    )
+
+    @field_validator("label_map")
+    @classmethod
+    def _labels(cls, labels: dict[str, list[int | str]]) -> dict[str, list[int | str]]:
+        if not labels:
+            raise ValueError("at least one class is needed, such as {lesion: [1]}")
+        for name, values in labels.items():
+            if not re.fullmatch(r"[\w.+-]+", name):
+                raise ValueError(f"class name {name!r} may hold letters, digits and _ . + - only")
+            if not values:
+                raise ValueError(f"class {name!r} names no mask value")
+            for value in values:
+                if isinstance(value, str) and not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+                    raise ValueError(f"{value!r} of class {name!r} is no colour like '#ff0000'")
+                if isinstance(value, int) and not 1 <= value <= 65535:
+                    raise ValueError(
+                        f"{value} of class {name!r} is outside 1..65535; 0 is the background"
+                    )
+        kinds = {type(value) for values in labels.values() for value in values}
+        if len(kinds) > 1:
+            raise ValueError("grey values and colours cannot be mixed in one label_map")
+        return {name: [_lower(v) for v in values] for name, values in labels.items()}
+
+    @field_validator("subject")
+    @classmethod
+    def _subject(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+            if groups != 1:
+                raise ValueError(f"{pattern!r} needs exactly one (group), it has {groups}")
+        return pattern
+
+
+class ImageConfig(Section):
+    """How a slice becomes the network's input."""
+
+    size: tuple[int, int] = Field((256, 256), description="height and width of the input, >= 32")
+    fit: Fit = Field(
+        "letterbox",
+        description="letterbox (one scale, then padding), resize (stretch), pad (never scales, "
+        "never cuts), crop (random crops in training, sliding window in prediction)",
+    )
+    channels: int = Field(1, ge=1, description="1 grey, 3 colour; nnU-Net sets: their channels")
+    window: str | tuple[float, float] = Field(
+        "dtype",
+        description="what becomes 0 and 1: dtype (0 and the largest value of 8 or 16 bit), "
+        "percentile (0.5 and 99.5 of each case), minmax (of each case), lung, kidney, or [lo, hi]",
+    )
+    slice_axis: SliceAxis = Field(
+        "axial",
+        description="volumes: axial, coronal, sagittal (of the patient), or axis 0, 1, 2 as stored",
+    )
+
+    @field_validator("size")
+    @classmethod
+    def _size(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if min(size) < 32:
+            raise ValueError(f"{list(size)} is too small: five poolings need at least [32, 32]")
+        return size
+
+    @field_validator("window")
+    @classmethod
+    def _window(cls, window: str | tuple[float, float]) -> str | tuple[float, float]:
+        if isinstance(window, str):
+            names = ("dtype", "percentile", "minmax", *WINDOWS)
+            if window not in names:
+                raise ValueError(f"window {window!r} is unknown{suggest(window, names)}")
+        elif not window[0] < window[1]:
+            raise ValueError(f"window {list(window)} must be [low, high] with low < high")
+        return window
+
+
+class SplitConfig(Section):
+    """Which subjects are tested in which fold."""
+
+    folds: int = Field(3, ge=2, description="number of folds; every case is tested once")
+    seed: int = Field(0, description="seed of the assignment of subjects to folds")
+    file: Path | None = Field(
+        None, description="a splits.json or nnU-Net splits_final.json to use as given"
+    )
+    validation: float = Field(
+        0.1,
+        ge=0,
+        lt=0.5,
+        description="share of the training subjects kept out to watch the training; 0: none",
+    )
+
+
+class ModelConfig(Section):
+    """Which network."""
+
+    name: str = Field("crosslink-net", description="see xln models")
+    options: dict[str, Any] = Field(
+        {}, description="for the model: preset (released, paper, table1), widths, family, ..."
+    )
+    weights: Path | None = Field(
+        None, description="start from these weights (.safetensors, or released .pth)"
+    )
+
+
+class LossConfig(Section):
+    """Weights of Eq. (2)."""
+
+    bce: float = Field(0.4, ge=0, description="weight of binary cross-entropy, Eq. (3)")
+    dice: float = Field(0.1, ge=0, description="weight of the soft Dice loss, Eq. (4)")
+    attention: float = Field(0.5, ge=0, description="weight of the attention loss, Eq. (1)")
+    form: Literal["eq1", "pairwise", "released"] = Field(
+        "pairwise",
+        description="attention loss: eq1 (the paper), pairwise (mean of three correlations), "
+        "released (value of the authors' code, which trains on 0.2 x BCE alone)",
+    )
+    blocks: list[int] = Field(
+        [3], description="encoder blocks that feed the attention loss, any of 1..5"
+    )
+    dice_smooth: Literal["denominator", "both"] = Field(
+        "denominator", description="Eq. (4) as printed, or smoothed above and below the line"
+    )
+    classes: Literal["auto", "sigmoid", "softmax"] = Field(
+        "auto", description="sigmoid: one map per class; softmax: exclusive classes; auto: sigmoid"
+    )
+
+    @field_validator("blocks")
+    @classmethod
+    def _blocks(cls, blocks: list[int]) -> list[int]:
+        if sorted(set(blocks)) != sorted(blocks) or not set(blocks) <= {1, 2, 3, 4, 5}:
+            raise ValueError(f"blocks {blocks} must be different numbers of 1..5")
+        return sorted(blocks)
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.form != "released" and self.bce + self.dice == 0:
+            raise ValueError("bce and dice are both 0: nothing would train the output")
+        return self
+
+
+class AugmentConfig(Section):
+    """Random changes of training slices, drawn anew each time."""
+
+    preset: Literal["none", "light", "covid-paper", "cardiac-paper"] = Field(
+        "light", description="none, light, covid-paper, cardiac-paper (paper, Section IV-B)"
+    )
+    probability: float = Field(0.5, ge=0, le=1, description="of each kind of change")
+
+
+class TrainConfig(Section):
+    """The training of one fold."""
+
+    recipe: Literal["practical", "paper"] = Field(
+        "practical", description="sets the defaults below: practical, or paper (Section IV-B)"
+    )
+    epochs: int = Field(60, ge=1, description="passes over the training slices")
+    batch_size: int = Field(4, ge=1, description="slices per step and process")
+    accumulate: int = Field(1, ge=1, description="batches per optimizer step")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="adamw, adam (L2 in the gradient, as the paper), sgd (momentum 0.9)"
+    )
+    lr: float = Field(1e-3, gt=0, description="largest learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="decay of adamw, L2 of adam and sgd")
+    schedule: Literal["one-cycle", "cosine", "poly", "constant"] = Field(
+        "one-cycle", description="one-cycle, cosine, poly, constant; all per step, with warm-up"
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
+    init: Literal["gaussian", "framework"] = Field(
+        "framework", description="gaussian (paper; std sqrt(2/fan_in)) or framework (PyTorch)"
+    )
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
+    progressive: list[tuple[float, float]] = Field(
+        [],
+        description="[[share of the epochs, share of the size], ...]: start on smaller slices; "
+        "[] trains at full size",
+    )
+    foreground: float = Field(
+        0.33, ge=0, le=1, description="least share of slices with foreground in what is drawn"
+    )
+    early_stopping: int | None = Field(
+        None, ge=1, description="stop after this many validations without a better Dice"
+    )
+    keep: Literal["last", "best"] = Field(
+        "last", description="weights of a fold: last epoch, or best validation Dice"
+    )
+    validate_every: int = Field(1, ge=1, description="epochs between validations")
+    checkpoint_minutes: float = Field(
+        5.0, ge=0, description="also save inside an epoch after this long; 0: every step"
+    )
+    seed: int = Field(0, description="seed of weights, order and augmentation")
+    precision: Literal["auto", "32", "bf16", "16"] = Field(
+        "auto", description="auto: bf16 where the hardware computes it, else 32"
+    )
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device kind")
+    devices: int = Field(1, ge=1, description="processes, one device each")
+    channels_last: bool = Field(True, description="memory order that convolutions like")
+    workers: int | None = Field(
+        None, ge=0, description="loader processes; null: 0 on a CPU, up to 4 beside a GPU"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; null: all; equal bits need an equal number"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("recipe", "practical") in RECIPES:
+            return RECIPES[given.get("recipe", "practical")] | given
+        return given
+
+    @field_validator("progressive")
+    @classmethod
+    def _progressive(cls, stages: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        if stages and (
+            abs(sum(share for share, _ in stages) - 1) > 1e-6
+            or any(not (0 < share <= 1 and 0.25 <= size <= 1) for share, size in stages)
+            or stages[-1][1] != 1
+        ):
+            raise ValueError(
+                f"{stages}: the shares of the epochs must sum to 1, sizes lie in 0.25..1, "
+                "and the last stage must have size 1"
+            )
+        return stages
+
+
+class EvaluateConfig(Section):
+    """How predictions are scored; see docs/metrics.md."""
+
+    metrics: list[str] = Field(
+        [
+            "dice",
+            "iou",
+            "sensitivity",
+            "specificity",
+            "precision",
+            "over_rate",
+            "under_rate",
+            "hd",
+            "hd95",
+        ],
+        description="columns of the tables",
+    )
+    policy: Literal["worst"] = Field(
+        "worst", description="empty masks: misses and false alarms get the worst value"
+    )
+    levels: list[Literal["image", "case", "pooled"]] = Field(
+        ["image", "case", "pooled"], description="averages over slices, over cases, one count"
+    )
+    or_ur_norm: Literal["truth", "union", "pred"] = Field(
+        "truth", description="area that over_rate and under_rate are divided by"
+    )
+    bootstrap: int = Field(2000, ge=0, description="resamples of subjects for the 95 % interval")
+
+
+class PredictConfig(Section):
+    """How a trained model is applied."""
+
+    threshold: float = Field(0.5, gt=0, lt=1, description="probability that counts as foreground")
+    batch_size: int = Field(8, ge=1, description="slices at a time")
+    flip: bool = Field(False, description="average with the mirrored slice; doubles the time")
+    probabilities: bool = Field(False, description="also write probabilities")
+
+
+class OutputConfig(Section):
+    """Where results go: DIR/NAME."""
+
+    dir: Path = Field(Path("runs"), description="folder of all runs")
+    name: str = Field("experiment", description="folder of this run")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.+-]+", name) or name in (".", ".."):
+            raise ValueError(f"{name!r} is no folder name; use letters, digits and _ . + -")
+        return name
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    data: DataConfig
+    image: ImageConfig = ImageConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    predict: PredictConfig = PredictConfig()
+    output: OutputConfig = OutputConfig()
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the foreground classes, in the order of the logit maps."""
+        return list(self.data.label_map)
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run."""
+        return self.output.dir / self.output.name
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a YAML config and apply ``key=value`` overrides.
+
+    Relative paths inside ``data`` and ``split`` start at the config file's folder;
+    ``output.dir`` starts at the working folder, as a shell user expects.
+
+    Args:
+        path: YAML file.
+        overrides: texts like ``train.epochs=40``; values are read as YAML.
+
+    Raises:
+        UsageError: missing file, no YAML, unknown key (the nearest is suggested), wrong type.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as a config ({error}).") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"{path} holds {type(content).__name__}, expected sections such as data: and train:. "
+            "Write a first one with: xln init DATA -o exp.yaml"
+        )
+    return parse_config(override(content, overrides), source=str(path), base=Path(path).parent)
+
+
+def parse_config(content: dict[str, Any], source: str = "config", base: Path = Path()) -> Config:
+    """Check a plain dictionary and make it a Config; errors as in ``load_config``."""
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(_explain(error, source)) from error
+    data = config.data.model_copy(update={"root": base / config.data.root})
+    split = config.split
+    if split.file is not None:
+        split = split.model_copy(update={"file": base / split.file})
+    model = config.model
+    if model.weights is not None:
+        model = model.model_copy(update={"weights": base / model.weights})
+    return config.model_copy(update={"data": data, "split": split, "model": model})
+
+
+def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
+    """Set dotted keys in a nested dictionary; the input is not changed.
+
+    >>> override({"train": {"epochs": 5}}, ("train.epochs=9", "train.lr=1e-4"))
+    {'train': {'epochs': 9, 'lr': 0.0001}}
+    """
+    result = _copy(content)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"-s {setting!r} is not of the form key=value, as -s train.epochs=40.")
+        *parents, last = key.strip().split(".")
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"-s {setting!r}: {parent!r} is a value, it has no keys below it.")
+        try:
+            place[last] = _number(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise UsageError(f"-s {setting!r}: the value is not valid YAML ({error}).") from error
+    return result
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The resolved config as plain JSON-able values."""
+    return config.model_dump(mode="json")
+
+
+def to_yaml(config: Config, comments: bool = True) -> str:
+    """The resolved config as YAML; every key is followed by what it means."""
+    lines = []
+    for name, values in to_dict(config).items():
+        section = type(getattr(config, name))
+        if comments:
+            lines += ["", f"# {(section.__doc__ or '').strip()}"]
+        lines.append(f"{name}:")
+        for key, value in values.items():
+            text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+            entry = f"  {key}: {text.removesuffix(chr(10)).removesuffix('...').strip()}"
+            about = section.model_fields[key].description
+            lines.append(f"{entry}  # {about}" if comments else entry)
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the config, for editors and other programs."""
+    schema = Config.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """Turn pydantic's list into one readable paragraph."""
+    parts = []
+    for item in error.errors():
+        where = ".".join(str(step) for step in item["loc"])
+        if item["type"] == "extra_forbidden":
+            key = str(item["loc"][-1])
+            parts.append(f"unknown key '{where}'{suggest(key, _keys(item['loc']))}")
+        elif item["type"] == "missing":
+            parts.append(f"'{where}' is missing")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            got = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
+            parts.append(f"{where}: {message}{got}")
+    return f"{source}: " + "; ".join(parts)
+
+
+def _keys(loc: tuple[int | str, ...]) -> list[str]:
+    """Names allowed where an unknown key stood."""
+    model: type[BaseModel] = Config
+    for step in loc[:-1]:
+        model = model.model_fields[str(step)].annotation  # type: ignore[assignment]
+    return list(model.model_fields)
+
+
+def _lower(value: int | str) -> int | str:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as text; people mean a number."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+def _copy(content: dict[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, dict) else v for k, v in content.items()}

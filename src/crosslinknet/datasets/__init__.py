@@ -1,0 +1,86 @@
+"""Places on disk to cases: the layouts that are found by themselves, read in place.
+
+A layout is a module with ``matches`` (is it here?), ``find`` (its cases) and LOOKED_FOR; the dict
+LAYOUTS names it. ``auto`` takes the first that matches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosslinknet.config import DataConfig
+from crosslinknet.datasets import folders, manifest, nnunet
+from crosslinknet.datasets.found import Found, listed
+from crosslinknet.errors import DataError
+
+__all__ = ["LAYOUTS", "Found", "Layout", "find_cases"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A kind of place.
+
+    Attributes:
+        matches: whether ``data.root`` looks like it; quick, reads no pixels.
+        find: collects the cases, or says in a DataError what is missing.
+        looked_for: what ``matches`` wants to see, for people.
+    """
+
+    matches: Callable[[DataConfig], bool]
+    find: Callable[[DataConfig], Found]
+    looked_for: str
+
+
+LAYOUTS: dict[str, Layout] = {
+    "nnunet": Layout(nnunet.matches, nnunet.find, nnunet.LOOKED_FOR),
+    "csv": Layout(manifest.matches, manifest.find, manifest.LOOKED_FOR),
+    "folders": Layout(folders.matches, folders.find, folders.LOOKED_FOR),
+}
+
+
+def find_cases(data: DataConfig) -> Found:
+    """Find the cases of a data set.
+
+    Args:
+        data: where to look; ``layout`` names the kind of place, or ``auto``.
+
+    Raises:
+        DataError: nothing there, no known layout, or one with something missing.
+    """
+    if not data.root.exists():
+        raise DataError(f"{data.root} does not exist. Check data.root.")
+    if data.layout != "auto":
+        return LAYOUTS[data.layout].find(data)
+    for layout in LAYOUTS.values():
+        if layout.matches(data):
+            return layout.find(data)
+    raise _nothing_found(data)
+
+
+def _nothing_found(data: DataConfig) -> DataError:
+    """Say what was looked for, what is there instead, and where it may be."""
+    wanted = "; ".join(layout.looked_for for layout in LAYOUTS.values())
+    if not data.root.is_dir():
+        return DataError(f"{data.root} is a file. Expected a folder or a CSV with: {wanted}.")
+    entries = sorted(path for path in data.root.iterdir() if not path.name.startswith("."))
+    held = listed(f"{path.name}/" if path.is_dir() else path.name for path in entries)
+    message = (
+        f"{data.root} is no known data set. Looked for: {wanted}. It holds: {held or 'nothing'}."
+    )
+    stated = {"images": data.images, "masks": data.masks}
+    lost = [k for k, path in stated.items() if path is not None and not (data.root / path).exists()]
+    inside = [path.name for path in entries if path.is_dir() and _is_known(path)]
+    if lost:
+        message += "".join(f" data.{k} is {stated[k]}, which does not exist there." for k in lost)
+    elif inside:
+        message += f" Data sets lie inside it: {listed(inside)}. Set data.root to one of them."
+    else:
+        message += " Rename the folders, or name them with data.images and data.masks."
+    return DataError(message)
+
+
+def _is_known(folder: Path) -> bool:
+    try:
+        return any(layout.matches(DataConfig(root=folder)) for layout in LAYOUTS.values())
+    except DataError:
+        return True  # damaged, but of a kind

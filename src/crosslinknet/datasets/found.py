@@ -1,0 +1,159 @@
+"""What a search for cases gives, and the rules that all layouts share.
+
+Order: Found, then files and their names, subjects, images without masks, lists in messages.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crosslinknet.case import CaseFiles
+from crosslinknet.config import DataConfig
+from crosslinknet.errors import DataError
+from crosslinknet.readers import READERS, is_image, stem_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """Cases on disk, and what the files around them say.
+
+    Attributes:
+        layout: name of the layout, a key of LAYOUTS.
+        cases: sorted by id; every one has a mask.
+        subject_rule: how subjects were told apart, for people.
+        label_values: class: mask values, where a file states them; else empty.
+        channels: names of the image channels, where a file states them; else empty.
+        splits: (train ids, test ids) of each fold, where a file states them; else None.
+        splits_file: the file that states them, or None.
+        notes: things a user should know, one sentence each.
+    """
+
+    layout: str
+    cases: tuple[CaseFiles, ...]
+    subject_rule: str
+    label_values: dict[str, list[int]] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    splits: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] | None = None
+    splits_file: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def images_in(folder: Path, leave_out: Path | None = None) -> list[Path]:
+    """All files below a folder that we read, sorted.
+
+    Args:
+        folder: searched with its folders; hidden files and folders are left out.
+        leave_out: a folder below it whose files belong to something else.
+
+    Raises:
+        DataError: no such folder, or no file that we read.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder. Check data.root and the folder names.")
+    files = [path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder)]
+    if leave_out is not None and leave_out != folder:
+        files = [path for path in files if leave_out not in path.parents]
+    images = sorted(path for path in files if is_image(path))
+    if not images:
+        kinds = Counter(path.suffix or "no suffix" for path in files)
+        held = ", ".join(f"{count} with {kind}" for kind, count in kinds.most_common(4))
+        raise DataError(
+            f"{folder} holds no image ({held or 'it is empty'}). Expected files with "
+            f"{', '.join(READERS)}."
+        )
+    return images
+
+
+def keys_of(paths: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """Name files by their path in a folder without suffix, such as ``anna/slice_01``.
+
+    Raises:
+        DataError: two files that differ by their suffix only.
+    """
+    keys: dict[str, Path] = {}
+    for path in paths:
+        key = (path.parent / stem_of(path)).relative_to(folder).as_posix()
+        if key in keys:
+            raise DataError(
+                f"{keys[key]} and {path} have one name, so it is not known which one counts. "
+                "Keep one of them."
+            )
+        keys[key] = path
+    return keys
+
+
+def case_ids(keys: Sequence[str]) -> list[str]:
+    """Ids that can be file names: the last part where that is enough, else all, joined by ``__``.
+
+    >>> case_ids(["a/1", "a/2"]), case_ids(["a/1", "b/1"])
+    (['1', '2'], ['a__1', 'b__1'])
+    """
+    names = [key.rsplit("/", 1)[-1] for key in keys]
+    if len(set(names)) == len(names):
+        return names
+    return [key.strip("/").replace("/", "__") for key in keys]
+
+
+def subject_of(name: str, pattern: str, path: Path) -> str:
+    """What the one group of a regular expression catches in a name.
+
+    Raises:
+        DataError: the pattern does not match, or its group is empty.
+
+    >>> subject_of("SC-HF-I-01-IM-0001-0048.png", "^(.+)-IM-", Path())
+    'SC-HF-I-01'
+    """
+    match = re.search(pattern, name)
+    if match is None or not match[1]:
+        raise DataError(
+            f"data.subject {pattern!r} finds no subject for {path} (searched in {name!r}). "
+            "Change the pattern so that its (group) catches the subject in every name."
+        )
+    return match[1]
+
+
+def subject_rule(pattern: str | None) -> str:
+    """How subjects are told apart without a subject column, for people."""
+    if pattern is None:
+        return "file name: every image counts as a subject of its own"
+    return f"regular expression {pattern!r} on the file name"
+
+
+def without_mask(missing: Sequence[str], total: int, where: str, data: DataConfig) -> list[str]:
+    """Notes about images that have no mask.
+
+    Args:
+        missing: their names.
+        total: number of all images.
+        where: the place where a mask was looked for.
+        data: ``unlabelled`` decides what happens.
+
+    Raises:
+        DataError: there are some and they are not to be skipped, or none would be left.
+    """
+    if not missing:
+        return []
+    text = f"{len(missing)} of {total} images have no mask in {where}: {listed(missing)}"
+    if data.unlabelled == "error" or len(missing) == total:
+        raise DataError(
+            f"{text}. Add the masks under the same names, remove these images, or leave them "
+            "out with data.unlabelled: skip."
+        )
+    return [f"{text}; they are left out (data.unlabelled: skip)"]
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """A few names, and how many more there are.
+
+    >>> listed("abc", most=2)
+    'a, b and 1 more'
+    """
+    texts = [str(name) for name in names]
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)

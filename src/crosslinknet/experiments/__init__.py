@@ -1,0 +1,1 @@
+"""Whole jobs: cross-validation, a first config, the demo, a look at the machine."""

@@ -1,0 +1,357 @@
+"""Applying trained models: slices in, masks on the input's own grid out.
+
+Folds of a run are averaged as probabilities, then brought back to the source's grid, then cut at
+the threshold: a resized mask is never rounded twice. Decision D17.
+Order: probabilities of a batch, a whole case, the Predictor, files.
+"""
+
+import glob
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crosslinknet.case import Case, CaseFiles
+from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
+from crosslinknet.config import Config, parse_config
+from crosslinknet.errors import DataError, ShapeError, SystemProblem, UsageError
+from crosslinknet.geometry import Grid, place
+from crosslinknet.labels import LabelTable, decode, label_table, to_values
+from crosslinknet.models import build_model
+from crosslinknet.preprocess import fit_image, normalise, unfit
+from crosslinknet.readers import (
+    is_image,
+    read_image,
+    suffix_of,
+    write_mask,
+    write_probabilities,
+)
+
+LOSSLESS = {
+    ".png",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".nii",
+    ".nii.gz",
+}  # masks keep these; others become PNG
+
+
+def class_probabilities(logits: Tensor, exclusive: bool) -> Tensor:
+    """Logits to probabilities of the foreground classes (B, K, H, W)."""
+    return torch.softmax(logits, dim=1)[:, 1:] if exclusive else torch.sigmoid(logits)
+
+
+@torch.inference_mode()
+def predict_batch(models: Sequence[nn.Module], images: Tensor, config: Config) -> Tensor:
+    """Mean probabilities over models, and over the mirror image where asked.
+
+    Args:
+        models: in eval mode, on the images' device.
+        images: (B, C, H, W), float32 in [0, 1]; any size with fit ``crop``.
+        config: of the training.
+
+    Returns:
+        (B, K, H, W), float32.
+    """
+    exclusive = config.loss.classes == "softmax"
+
+    def forward(x: Tensor) -> Tensor:
+        return torch.stack([class_probabilities(m(x), exclusive) for m in models]).mean(dim=0)
+
+    def tiled(x: Tensor) -> Tensor:
+        if config.image.fit != "crop":
+            return forward(x)
+        from monai.inferers.utils import sliding_window_inference
+
+        size, batch = config.image.size, config.predict.batch_size
+        tiles = sliding_window_inference(x, size, batch, forward, overlap=0.5, mode="gaussian")
+        assert isinstance(tiles, Tensor)
+        return tiles
+
+    probs = tiled(images)
+    if config.predict.flip:
+        probs = (probs + tiled(images.flip(-1)).flip(-1)) / 2
+    return probs.float()
+
+
+def probability_scores(probs: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
+    """Probabilities (K, ...) to scores whose sign says whether the class is present.
+
+    Sigmoid classes: logit(p). Exclusive classes: log-odds against the background. Either is
+    shifted so that ``predict.threshold`` becomes 0.
+    """
+    p = np.clip(probs, 1e-7, 1 - 1e-7)
+    rest = 1 - p
+    if config.loss.classes == "softmax":
+        rest = np.clip(1 - probs.sum(axis=0, keepdims=True), 1e-7, 1)
+    t = config.predict.threshold
+    scores: NDArray[np.float32] = np.log(p / rest) - np.float32(np.log(t / (1 - t)))
+    return scores
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about a case.
+
+    Attributes:
+        codes: (D, H, W) uint8, see labels.LabelTable.
+        probs: (K, D, H, W) float32, on the same grid; None unless asked for.
+    """
+
+    codes: NDArray[np.uint8]
+    probs: NDArray[np.float32] | None
+
+
+def predict_case(
+    models: Sequence[nn.Module],
+    case: Case,
+    config: Config,
+    table: LabelTable,
+    keep_probabilities: bool = False,
+) -> Prediction:
+    """Segment every slice of a case, on the case's own grid.
+
+    Args:
+        models: in eval mode, all on one device.
+        case: as read, in the file's own intensities.
+        config: of the training: window, size and fit are applied here.
+        table: of the config's label_map.
+        keep_probabilities: also return the probabilities.
+    """
+    device = next(models[0].parameters()).device
+    image = normalise(case, config.image).image  # (D, C, H, W)
+    depth, _, height, width = image.shape
+    codes = np.empty((depth, height, width), np.uint8)
+    kept = (
+        np.empty((len(table.classes), depth, height, width), np.float32)
+        if keep_probabilities
+        else None
+    )
+    tiles = config.image.fit == "crop"
+    placement = None if tiles else place((height, width), config.image.size, config.image.fit)
+    step = 1 if tiles else config.predict.batch_size
+    for start in range(0, depth, step):
+        chunk = slice(start, start + step)
+        fitted = fit_image(image[chunk], placement) if placement else image[chunk]
+        x = torch.from_numpy(np.ascontiguousarray(fitted)).to(device)
+        probs = predict_batch(models, x, config).movedim(1, 0).cpu().numpy()  # (K, B, H', W')
+        if placement:
+            probs = unfit(probs, placement, fill=0.0)  # (K, B, H, W)
+        codes[chunk] = decode(probability_scores(probs, config), table)
+        if kept is not None:
+            kept[:, chunk] = probs
+    return Prediction(codes, kept)
+
+
+class Predictor:
+    """Trained models that belong together, ready for arrays and files.
+
+    Args:
+        models: one per fold, in eval mode.
+        config: of the training.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], config: Config) -> None:
+        self.models = list(models)
+        self.config = config
+        self.table = label_table(config.data.label_map)
+
+    def predict(
+        self, array: NDArray[Any], spacing: tuple[float, ...] | None = None
+    ) -> NDArray[Any]:
+        """Segment a slice or a volume.
+
+        Args:
+            array: (H, W), (D, H, W), or with three channels (H, W, 3); intensities as in the
+                training files (HU for a model trained on HU, 0..255 for 8-bit pictures).
+            spacing: mm per pixel in the array's axis order; the network does not resample, so it
+                only has to have the right length.
+
+        Returns:
+            Mask of the same height and width (and depth), with the mask values of label_map.
+
+        Raises:
+            ShapeError: another number of axes or channels; ``spacing`` of the wrong length.
+        """
+        case = self._case(array, spacing)
+        codes = predict_case(self.models, case, self.config, self.table).codes
+        return to_values(codes if self._is_volume(array) else codes[0], self.table)
+
+    def predict_probabilities(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """As ``predict``, giving (K, H, W) or (K, D, H, W) probabilities of the classes."""
+        case = self._case(array, None)
+        probs = predict_case(self.models, case, self.config, self.table, True).probs
+        assert probs is not None
+        return probs if self._is_volume(array) else probs[:, 0]
+
+    def predict_files(self, files: CaseFiles) -> tuple[Prediction, Grid]:
+        """Segment a case on disk; its own orientation comes back with the grid."""
+        keep = self.config.predict.probabilities
+        case = read_unlabelled(files, self.config)
+        return predict_case(self.models, case, self.config, self.table, keep), case.grid
+
+    def _is_volume(self, array: NDArray[Any]) -> bool:
+        return array.ndim == 3 and not self._is_colour(array)
+
+    def _is_colour(self, array: NDArray[Any]) -> bool:
+        return self.config.image.channels == 3 and array.ndim == 3 and array.shape[-1] == 3
+
+    def _case(self, array: NDArray[Any], spacing: tuple[float, ...] | None) -> Case:
+        array = np.asarray(array)
+        if self._is_colour(array):
+            image = np.moveaxis(array, -1, 0)[None]  # (1, 3, H, W)
+        elif array.ndim in (2, 3):
+            image = array.reshape(-1, 1, *array.shape[-2:])  # (D, 1, H, W)
+        else:
+            raise ShapeError(
+                f"predict got an array of shape {array.shape}; it takes (H, W), (D, H, W) or, for "
+                "a model of three channels, (H, W, 3)."
+            )
+        axes = 3 if self._is_volume(array) else 2
+        if spacing is not None and len(spacing) != axes:
+            raise ShapeError(f"spacing {spacing} has {len(spacing)} numbers for {axes} axes.")
+        mm = None if spacing is None else (*(1.0,) * (3 - axes), *map(float, spacing))
+        depth, _, height, width = image.shape
+        grid = Grid((depth, height, width), mm)  # type: ignore[arg-type]
+        return Case("array", "array", image, None, grid)
+
+
+def load(path: str | Path, device: str = "auto") -> Predictor:
+    """Load a run (all finished folds), one fold, or one model file.
+
+    Args:
+        path: ``runs/NAME``, ``runs/NAME/fold_K`` or a ``model.safetensors``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+
+    Raises:
+        DataError: no trained model there, or a damaged file.
+        SystemProblem: the device is not there.
+    """
+    path = Path(path)
+    files = [path]
+    if path.is_dir():
+        patterns = ("checkpoints/model.safetensors", "fold_*/checkpoints/model.safetensors")
+        files = sorted(f for pattern in patterns for f in path.glob(pattern))
+    if not files or not files[0].is_file():
+        raise DataError(
+            f"{path} holds no trained model (no model.safetensors). Give a run folder such as "
+            "runs/NAME, one of its fold_K folders, or the file itself; train with: xln run exp.yaml"
+        )
+    place_on = pick_device(device)
+    models, config = [], None
+    for file in files:
+        tensors, info = read_checkpoint(file, MODEL_FORMAT)
+        config = config or parse_config(info["config"], source=str(file))
+        model = build_model(**info["model"])
+        try:
+            model.load_state_dict(part("model", tensors))
+        except RuntimeError as error:
+            raise DataError(f"{file}: the weights do not fit its own model ({error}).") from error
+        models.append(model.eval().to(place_on))
+    assert config is not None
+    return Predictor(models, config)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU."""
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    if not there.get(name.partition(":")[0], False):
+        ready = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise SystemProblem(f"device {name!r} does not answer here; ready are {ready}.")
+    return torch.device(name)
+
+
+def read_unlabelled(files: CaseFiles, config: Config) -> Case:
+    """Read a case's images alone, several files as channels."""
+    parts = [read_image(path, config.image.slice_axis) for path in files.images]
+    shapes = {grid.shape for _, grid in parts}
+    if len(shapes) > 1:
+        raise ShapeError(f"{files.images[0]}: the channels of one case differ in size: {shapes}.")
+    image = np.concatenate([image for image, _ in parts], axis=1)  # (D, C, H, W)
+    return Case(files.id, files.subject, image, None, parts[0][1])
+
+
+def find_inputs(pattern: str, channels: int) -> list[CaseFiles]:
+    """Files meant by a file name, a folder or a glob pattern.
+
+    Args:
+        pattern: as typed.
+        channels: of the model; with several, names ending in _0000, _0001 are one case (nnU-Net).
+
+    Raises:
+        DataError: nothing there that can be read, or two files would get one result.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if is_image(p))
+    elif path.is_file():
+        found = [path]
+    else:
+        found = sorted(Path(name) for name in glob.glob(pattern) if is_image(Path(name)))  # noqa: PTH207
+    if not found:
+        raise DataError(
+            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI). Give a "
+            "file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'."
+        )
+    groups: dict[str, list[Path]] = {}
+    for file in found:
+        stem = file.name.removesuffix(suffix_of(file))
+        if channels > 1:
+            stem = re.sub(r"_\d{4}$", "", stem)
+        groups.setdefault(stem, []).append(file)
+    for stem, files in groups.items():
+        names = {re.search(r"_(\d{4})$", f.name.removesuffix(suffix_of(f))) for f in files}
+        if len(files) > 1 and (channels == 1 or None in names):
+            listed = ", ".join(f.name for f in files)
+            raise DataError(f"{listed} would all be written as {stem}; rename or move one of them.")
+    return [CaseFiles(stem, stem, tuple(files)) for stem, files in sorted(groups.items())]
+
+
+def predict_to_folder(
+    predictor: Predictor,
+    cases: Sequence[CaseFiles],
+    out: Path,
+    done: Callable[[Path], None] = lambda path: None,
+) -> list[Path]:
+    """Segment cases and write each mask under the case's name, in its own format and grid.
+
+    Args:
+        predictor: the models.
+        cases: what to segment.
+        out: folder; JPG inputs get PNG masks, since JPG would blur the labels.
+        done: called with every mask that was written.
+
+    Returns:
+        Paths of the masks.
+
+    Raises:
+        UsageError: a mask would replace an input.
+    """
+    written = []
+    for files in cases:
+        source = files.images[0]
+        suffix = suffix_of(source) if suffix_of(source) in LOSSLESS else ".png"
+        target = out / f"{files.id}{suffix}"
+        if any(target.resolve() == image.resolve() for image in files.images):
+            raise UsageError(f"{target} is an input and would be overwritten; choose another -o.")
+        prediction, grid = predictor.predict_files(files)
+        write_mask(target, prediction.codes, predictor.table, grid, like=source)
+        if prediction.probs is not None:
+            probs = out / "probabilities" / target.name
+            write_probabilities(probs, prediction.probs, grid, like=source)
+        written.append(target)
+        done(target)
+    return written

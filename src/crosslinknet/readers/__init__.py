@@ -1,0 +1,294 @@
+"""File formats: a path in, arrays with their grid out, and back.
+
+A format is a module with ``read_image``, ``read_values``, ``write_values`` and
+``write_probabilities``; the dict READERS names it by suffix. What holds for all formats stands
+here: empty files, pixels that are not numbers, mask values, images and masks that belong together.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosslinknet.case import Case, CaseFiles
+from crosslinknet.config import DataConfig, ImageConfig
+from crosslinknet.errors import DataError, ShapeError, UsageError
+from crosslinknet.geometry import Grid, SliceAxis
+from crosslinknet.labels import LabelTable, encode, label_table, to_values
+from crosslinknet.readers import image as pictures
+from crosslinknet.readers import nifti
+
+SMALLEST = 32  # five poolings need 32 rows and columns
+SHIFT = 0.1  # largest distance between the grids of image and mask, in voxels
+
+
+class Format(Protocol):
+    """What a module of this folder offers; see ``readers.image`` for the meaning of each."""
+
+    def read_image(self, path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]: ...
+
+    def read_values(
+        self, path: Path, slice_axis: SliceAxis, *, colour: bool, lossy: bool
+    ) -> tuple[NDArray[Any], Grid]: ...
+
+    def write_values(
+        self,
+        path: Path,
+        values: NDArray[np.integer],
+        grid: Grid,
+        like: Path | None,
+        *,
+        colour: bool,
+    ) -> None: ...
+
+    def write_probabilities(
+        self,
+        path: Path,
+        probs: NDArray[np.float32],
+        grid: Grid,
+        like: Path | None,
+        classes: Sequence[str],
+    ) -> tuple[Path, ...]: ...
+
+
+READERS: dict[str, Format] = {
+    ".png": pictures,
+    ".jpg": pictures,
+    ".jpeg": pictures,
+    ".bmp": pictures,
+    ".tif": pictures,
+    ".tiff": pictures,
+    ".nii": nifti,
+    ".nii.gz": nifti,
+}
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that names the format, in lower case; ``.nii.gz`` is one suffix.
+
+    >>> suffix_of(Path("case.0001.NII.GZ")), suffix_of(Path("slice.png"))
+    ('.nii.gz', '.png')
+    """
+    suffix = path.suffix.lower()
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else suffix
+
+
+def stem_of(path: Path) -> str:
+    """The file name without that suffix.
+
+    >>> stem_of(Path("data/case.0001.nii.gz"))
+    'case.0001'
+    """
+    return path.name[: len(path.name) - len(suffix_of(path))]
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of a file we read; hidden files are not."""
+    return suffix_of(path) in READERS and not path.name.startswith(".")
+
+
+def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
+    """Read an image as (D, C, H, W), in the file's own number type.
+
+    Args:
+        path: a file with a suffix of READERS.
+        slice_axis: which axis of a volume counts the slices; pictures ignore it.
+
+    Raises:
+        DataError: missing, empty, unreadable, or with pixels that are NaN or infinite.
+    """
+    image, grid = _format(path).read_image(path, slice_axis)
+    if image.dtype.kind == "f":
+        bad = int(np.count_nonzero(~np.isfinite(image)))
+        if bad:
+            raise DataError(
+                f"{path}: {bad} of {image.size} pixels are NaN or infinite. Replace them, by the "
+                "lowest value of the image for example."
+            )
+    return image, grid
+
+
+def read_mask(
+    path: Path, slice_axis: SliceAxis, table: LabelTable, threshold: int | None
+) -> tuple[NDArray[np.uint8], Grid]:
+    """Read a mask as codes (D, H, W).
+
+    Args:
+        path: a file with a suffix of READERS.
+        slice_axis: as for the image.
+        table: what the mask values mean.
+        threshold: pixels above it count as value 1, all others as 0; None takes the values.
+
+    Raises:
+        DataError: as for an image; a JPG without threshold; values that are no whole numbers.
+        LabelError: values that the label map does not name.
+        UsageError: a threshold with a label map that is not made for it.
+    """
+    if threshold is not None and (table.colour or table.values != (1,)):
+        raise UsageError(
+            f"data.threshold is {threshold}, which leaves the mask values 0 and 1, but "
+            "data.label_map names others. Write it as {NAME: [1]}, or remove the threshold."
+        )
+    values, grid = _format(path).read_values(
+        path, slice_axis, colour=table.colour, lossy=threshold is not None
+    )
+    if threshold is not None:
+        values = (values > threshold).astype(np.uint8)
+    return encode(_whole(values, path), table, str(path)), grid
+
+
+def count_values(path: Path, slice_axis: SliceAxis = 0) -> dict[int | str, int]:
+    """Count the pixels of each value of a mask, whatever it means; background is 0 or '#000000'.
+
+    RGB masks give colours. Serves to propose a label map.
+
+    Raises:
+        DataError: as ``read_mask``.
+
+    """
+    reader, colour = _format(path), False
+    try:
+        values, _ = reader.read_values(path, slice_axis, colour=False, lossy=True)
+    except DataError:
+        if reader is nifti:
+            raise
+        values, _ = reader.read_values(path, slice_axis, colour=True, lossy=True)
+        colour = True
+    numbers, counts = np.unique(_whole(values, path), return_counts=True)
+    names = [f"#{n:06x}" if colour else int(n) for n in numbers]
+    return dict(Counter(dict(zip(names, counts.tolist(), strict=True))).most_common())
+
+
+def read_case(files: CaseFiles, data: DataConfig, image: ImageConfig) -> Case:
+    """Read a case: its images, stacked as channels, and its mask, on one grid.
+
+    Small slices are welcome where ``image.fit`` brings them to the network's size; with ``crop``
+    they keep their own, and must have 32 rows and columns.
+
+    Raises:
+        ShapeError: images or mask differ in size; smaller than 32x32 with fit crop.
+        DataError: they lie elsewhere in space; and everything of ``read_image``, ``read_mask``.
+    """
+    read = [read_image(path, image.slice_axis) for path in files.images]
+    arrays, grids = [array for array, _ in read], [grid for _, grid in read]
+    for path, grid in zip(files.images[1:], grids[1:], strict=True):
+        _check_same_grid(files.images[0], grids[0], path, grid)
+    pixels = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)  # (D, C, H, W)
+    if image.fit == "crop" and min(grids[0].shape[1:]) < SMALLEST:
+        raise ShapeError(
+            f"{files.images[0]} has slices of {grids[0].shape[1]}x{grids[0].shape[2]} pixels; "
+            f"image.fit 'crop' keeps that size, and the network needs {SMALLEST}x{SMALLEST}. "
+            "Choose fit: letterbox, resize or pad, which take any size."
+        )
+    codes = None
+    if files.mask is not None:
+        table = label_table(data.label_map)
+        codes, grid = read_mask(files.mask, image.slice_axis, table, data.threshold)
+        _check_same_grid(files.images[0], grids[0], files.mask, grid)
+    grid = grids[0] if files.spacing is None else replace(grids[0], spacing=files.spacing)
+    return Case(files.id, files.subject, pixels, codes, grid)
+
+
+def write_mask(
+    path: Path, codes: NDArray[np.integer], table: LabelTable, grid: Grid, like: Path | None
+) -> None:
+    """Write codes (D, H, W) as mask values, on the grid and with the header of ``like``.
+
+    Args:
+        path: its suffix chooses the format: PNG, BMP, TIFF, NIfTI.
+        codes: 0..n.
+        table: what the codes mean.
+        grid: of the image, as it was read.
+        like: the image file; a NIfTI result gets its axes and header.
+
+    Raises:
+        DataError: a format that cannot hold the values.
+        SystemProblem: the disk refuses.
+    """
+    reader = _writer(path)
+    reader.write_values(path, to_values(codes, table), grid, like, colour=table.colour)
+
+
+def write_probabilities(
+    path: Path,
+    probs: NDArray[np.float32],
+    grid: Grid,
+    like: Path | None,
+    classes: Sequence[str] | None = None,
+) -> tuple[Path, ...]:
+    """Write probabilities (K, D, H, W) in [0, 1]; gives the files written.
+
+    NIfTI: one float32 file, 4D if K > 1. PNG and TIFF: 16-bit grey, 65535 = 1; several classes
+    become files ``NAME.CLASS.png`` (numbers 1..K where no names are given).
+
+    Raises:
+        DataError: a format that cannot hold them.
+        SystemProblem: the disk refuses.
+    """
+    names = [str(k + 1) for k in range(len(probs))] if classes is None else list(classes)
+    return _writer(path).write_probabilities(path, probs, grid, like, names)
+
+
+def _format(path: Path) -> Format:
+    """The module that reads a file, after what can be told from outside."""
+    if not path.is_file():
+        raise DataError(f"{path} is no file. Check the path, and that the disk is connected.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes). Copy it again or leave it out.")
+    return _writer(path)
+
+
+def _writer(path: Path) -> Format:
+    suffix = suffix_of(path)
+    if suffix not in READERS:
+        raise DataError(
+            f"{path} has the suffix {suffix!r}, of which no reader is known; known are "
+            f"{', '.join(READERS)}."
+        )
+    return READERS[suffix]
+
+
+def _whole(values: NDArray[Any], path: Path) -> NDArray[np.integer]:
+    """Mask values as integers; floats are accepted where they are whole numbers."""
+    if values.dtype.kind in "iu":
+        return values
+    whole = np.isfinite(values) & (np.rint(values) == values) & (np.abs(values) < 2**31)
+    if not whole.all():
+        examples = ", ".join(f"{value:g}" for value in np.unique(values[~whole])[:5])
+        raise DataError(
+            f"{path} is a mask with {np.count_nonzero(~whole)} pixels that are no whole numbers "
+            f"({examples}). Write labels, not probabilities, or state data.threshold."
+        )
+    return values.astype(np.int64)
+
+
+def _check_same_grid(first: Path, one: Grid, second: Path, other: Grid) -> None:
+    """Two files of a case must show the same pixels of the patient."""
+    if one.shape != other.shape:
+        raise ShapeError(
+            f"{second} is {_size(other)}, but {first} is {_size(one)} (slices, height, width). "
+            "Files of one case must lie on one grid; resample the mask, or pair the right files."
+        )
+    if (one.affine is None) != (other.affine is None):
+        raise DataError(
+            f"{first} and {second} are a picture and a NIfTI volume, so it is not known how one "
+            "lies on the other. Save both in one format."
+        )
+    if one.affine is None or other.affine is None:
+        return
+    corners = np.array([[d, h, w, 1] for d in (0, 1) for h in (0, 1) for w in (0, 1)], dtype=float)
+    corners[:, :3] *= np.array(one.shape) - 1
+    apart = float(np.linalg.norm(corners @ (one.affine - other.affine).T, axis=1).max())
+    if apart > SHIFT * min(one.spacing or (1.0,)):
+        raise DataError(
+            f"{first} and {second} have one shape but lie up to {apart:.2f} mm apart in space "
+            "(affine). Resample one to the other's grid, or repair the header that is wrong."
+        )
+
+
+def _size(grid: Grid) -> str:
+    return "x".join(str(length) for length in grid.shape)

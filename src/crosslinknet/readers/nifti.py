@@ -1,0 +1,210 @@
+"""NIfTI volumes: slices along a stated axis on the way in, the file's own axes on the way out.
+
+A plane's name (axial, coronal, sagittal) turns the volume to that plane's view by its affine
+(``geometry.PLANES``); an axis number takes the axes as stored. ``Grid.turn`` remembers how.
+Order: images, masks, writing, then the geometry.
+"""
+# mypy: disable-error-code="no-untyped-call"
+# nibabel's functions carry no types.
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
+from crosslinknet.errors import DataError, ShapeError
+from crosslinknet.files import atomic_path
+from crosslinknet.geometry import PLANES, Grid, SliceAxis
+
+MOST_VOXELS = 2**30
+
+
+def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
+    """Read a volume as (D, C, H, W); a fourth axis of the file is taken as channels.
+
+    Integers keep their type, scaled values and floats become float32.
+
+    Raises:
+        DataError: not readable, no usable affine, not 2D to 4D.
+    """
+    voxels, affine = _read(path, slice_axis)  # (X, Y, Z, C)
+    if voxels.dtype.kind == "f" and voxels.dtype.itemsize > 4:
+        with np.errstate(over="ignore"):  # infinity is found and named by the caller
+            voxels = voxels.astype(np.float32)
+    turned, grid = _turn(voxels, affine, slice_axis)  # (D, H, W, C)
+    return np.ascontiguousarray(turned.transpose(0, 3, 1, 2)), grid  # (D, C, H, W)
+
+
+def read_values(
+    path: Path, slice_axis: SliceAxis, *, colour: bool, lossy: bool
+) -> tuple[NDArray[Any], Grid]:
+    """Read the values of a mask as (D, H, W), in the file's own type.
+
+    Args:
+        path: the volume.
+        slice_axis: see ``read_image``.
+        colour: colours are expected, which NIfTI masks do not hold: an error.
+        lossy: without meaning here.
+
+    Raises:
+        DataError: as in ``read_image``; colours expected; several channels.
+    """
+    if colour:
+        raise DataError(
+            f"{path} is a NIfTI volume, but data.label_map names colours. State the numbers it "
+            "holds, as in {lesion: [1]}."
+        )
+    voxels, affine = _read(path, slice_axis)  # (X, Y, Z, C)
+    if voxels.shape[3] != 1:
+        raise DataError(
+            f"{path} holds {voxels.shape[3]} volumes (shape {voxels.shape}), a mask is one. "
+            "Merge them into one volume of labels."
+        )
+    turned, grid = _turn(voxels[..., 0], affine, slice_axis)
+    return np.ascontiguousarray(turned), grid  # (D, H, W)
+
+
+def write_values(
+    path: Path, values: NDArray[np.integer], grid: Grid, like: Path | None, *, colour: bool
+) -> None:
+    """Write mask values (D, H, W) with the axes, affine and header of ``like``, atomically.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        values: integers.
+        grid: where the values lie.
+        like: the image they belong to; without it, or where it is no NIfTI file, the header is
+            made from the grid.
+        colour: values are 0xRRGGBB; written as these numbers.
+    """
+    _write(path, values, grid, like)
+
+
+def write_probabilities(
+    path: Path,
+    probs: NDArray[np.float32],
+    grid: Grid,
+    like: Path | None,
+    classes: Sequence[str],
+) -> tuple[Path, ...]:
+    """Write probabilities (K, D, H, W) as one float32 file, the classes on a fourth axis."""
+    voxels = probs[0] if len(probs) == 1 else np.moveaxis(probs, 0, -1)  # (D, H, W[, K])
+    _write(path, voxels.astype(np.float32, copy=False), grid, like)
+    return (path,)
+
+
+def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Voxels (X, Y, Z, C) as stored, and the affine, both checked."""
+    try:
+        file = nib.load(path, mmap=False)
+        if not isinstance(file, nib.Nifti1Image):
+            raise nib.filebasedimages.ImageFileError(f"a file of type {type(file).__name__}")
+        _check_header(file, path, slice_axis)
+        voxels = np.asanyarray(file.dataobj)
+    except DataError:
+        raise
+    except Exception as error:  # nibabel raises nearly every built-in type for broken files
+        raise DataError(
+            f"{path} cannot be read as NIfTI ({error or type(error).__name__}). It may be "
+            "truncated or of another kind; copy it again or leave it out."
+        ) from error
+    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+    voxels = voxels.reshape((*voxels.shape, 1, 1)[: max(4, voxels.ndim)])  # (X, Y, Z, C)
+    return voxels, np.asarray(file.affine, dtype=np.float64)
+
+
+def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
+    """Refuse what cannot be placed in space, before the voxels are read."""
+    shape, kind, header = file.shape, file.get_data_dtype(), file.header
+    if not 2 <= len(shape) <= 4:
+        raise DataError(f"{path} has shape {shape}; expected 2 or 3 axes, or 4 with channels last.")
+    if min(shape) < 1:
+        raise DataError(f"{path} has no voxels: its shape is {shape}. Write it anew.")
+    if int(np.prod(shape, dtype=object)) > MOST_VOXELS:
+        raise DataError(
+            f"{path} claims {shape} voxels, more than {MOST_VOXELS:,}. Cut it into several files."
+        )
+    if kind.fields is not None or kind.kind not in "iuf":
+        raise DataError(f"{path} holds values of type {kind}; expected integers or real numbers.")
+    affine = file.affine
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise DataError(
+            f"{path} has an affine that places no voxel (not finite, or singular): "
+            f"{np.array2string(affine, separator=', ')}. Repair its header."
+        )
+    if slice_axis in PLANES and not (header["qform_code"] or header["sform_code"]):
+        raise DataError(
+            f"{path} does not say how the patient lies (qform_code and sform_code are 0), which "
+            f"image.slice_axis {slice_axis!r} needs. Repair its header, or choose the slices by "
+            "the stored axis: image.slice_axis: 0, 1 or 2."
+        )
+    unit = header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise DataError(f"{path} measures in {unit}; expected mm. Convert its header.")
+
+
+def _turn(
+    voxels: NDArray[Any], affine: NDArray[np.float64], slice_axis: SliceAxis
+) -> tuple[NDArray[Any], Grid]:
+    """Bring the first three axes to (D, H, W); later axes stay."""
+    if isinstance(slice_axis, str):
+        ends = orientations.axcodes2ornt(tuple(PLANES[slice_axis]))
+        turn = orientations.ornt_transform(orientations.io_orientation(affine), ends)
+    else:
+        order = [slice_axis, *(axis for axis in range(3) if axis != slice_axis)]
+        turn = np.array([[order.index(axis), 1] for axis in range(3)], dtype=np.float64)
+    turned = orientations.apply_orientation(voxels, turn)
+    placed = affine @ orientations.inv_ornt_aff(turn, voxels.shape[:3])  # (d, h, w) to mm
+    dz, dy, dx = (float(size) for size in voxel_sizes(placed))
+    d, h, w = turned.shape[:3]
+    return turned, Grid((d, h, w), (dz, dy, dx), placed, turn)
+
+
+def _write(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> None:
+    """Turn (D, H, W[, K]) back to the file's axes and save it."""
+    turn = np.array([[0, 1], [1, 1], [2, 1]]) if grid.turn is None else grid.turn
+    back = np.empty_like(turn)
+    for axis, (place, flip) in enumerate(turn):
+        back[int(place)] = axis, flip
+    voxels = orientations.apply_orientation(array, back)  # (X, Y, Z[, K])
+    if like is not None and like.name.lower().endswith((".nii", ".nii.gz")):
+        file = _like(voxels, like)
+    else:
+        file = nib.Nifti1Image(voxels, _stored_affine(grid, turn, voxels.shape[:3]))
+        if grid.affine is None and grid.spacing is not None:
+            file.header.set_zooms((*grid.spacing, 1.0)[: voxels.ndim])
+        file.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        nib.save(file, temporary)
+
+
+def _like(voxels: NDArray[Any], like: Path) -> Any:
+    """An image with these voxels and everything else of the file ``like``."""
+    reference: Any = nib.load(like)
+    stored = reference.shape[:3]
+    if (*stored, 1)[:3] != voxels.shape[:3]:
+        raise ShapeError(
+            f"{like} has shape {stored}, the result {voxels.shape[:3]}; the image was replaced "
+            "after it was read. Predict it again."
+        )
+    header = reference.header.copy()
+    header.set_data_dtype(voxels.dtype)
+    header["cal_min"] = header["cal_max"] = 0  # the grey range of the image, not of a mask
+    if voxels.ndim == 3:
+        voxels = voxels.reshape(stored)  # a 2D file stays 2D
+    kind = nib.Nifti2Image if isinstance(reference, nib.Nifti2Image) else nib.Nifti1Image
+    return kind(voxels, reference.affine, header)
+
+
+def _stored_affine(
+    grid: Grid, turn: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.float64] | None:
+    if grid.affine is None:
+        return None
+    there = orientations.inv_ornt_aff(turn, shape)
+    return np.asarray(grid.affine @ np.linalg.inv(there), dtype=np.float64)

@@ -1,0 +1,55 @@
+"""report.html: everything a run found, in one file that needs no network and runs no script.
+
+Only the run's folder is read, and the source images where they still are. Whatever is missing
+(a fold, a summary, the images) is said on the page and stops nothing. Structure and prose:
+page.html; looks: page.css. Order of reading: this file, material (what is read), sections (what
+stands where), pictures (which cases are shown), markup (escaping, tables, numbers).
+"""
+
+from importlib.resources import files as package_files
+from pathlib import Path
+from string import Template
+
+from crosslinknet.files import write_text
+from crosslinknet.report import sections
+from crosslinknet.report.material import read_material
+from crosslinknet.report.pictures import attention_pictures, case_pictures
+
+__all__ = ["write_report"]
+
+
+def write_report(run: Path) -> Path:
+    """Write ``report.html`` into a run's folder and return its path.
+
+    The same run gives the same bytes. Source images that are gone leave their place on the
+    page empty, with the reason.
+
+    Args:
+        run: folder with config.yaml and as much of the rest as there is.
+
+    Raises:
+        DataError: the folder holds no run, or a file of it is damaged.
+        SystemProblem: the page cannot be written.
+    """
+    material = read_material(Path(run))
+    page = Template(_own("page.html")).substitute(
+        css=_own("page.css"),
+        **sections.header(material),
+        **sections.warnings(material),
+        folds=sections.folds(material),
+        **sections.scores(material),
+        size=sections.size(material),
+        **sections.cases(material, case_pictures(material)),
+        **sections.attention(material, attention_pictures(material)),
+        **sections.training(material),
+        meaning=sections.meaning(material),
+        facts=sections.facts(material),
+        config=sections.config(material),
+    )
+    path = material.folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _own(name: str) -> str:
+    return package_files(__name__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,195 @@
+"""A run's folder: what is fixed before the first step, and checked before every later one.
+
+``runs/NAME`` holds config.yaml, manifest.json and splits.json; each fold has its own folder.
+Order: Run, open_run, the manifest.
+"""
+
+import hashlib
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crosslinknet import __version__
+from crosslinknet.cache import CachedCase, open_case
+from crosslinknet.case import CaseFiles
+from crosslinknet.config import Config, load_config, to_dict, to_yaml
+from crosslinknet.datasets import Found, find_cases
+from crosslinknet.errors import DataError, UsageError
+from crosslinknet.files import read_json, sha256_of_json, write_json, write_text
+from crosslinknet.labels import LabelTable, label_table
+from crosslinknet.splits import Splits, make_splits, read_splits, write_splits
+
+PACKAGES = ("torch", "lightning", "monai", "numpy", "scipy", "nibabel", "pillow", "safetensors")
+
+# What may differ between a run and its continuation without changing a trained bit.
+FREE = ("evaluate", "predict", "output", "train.workers", "train.checkpoint_minutes", "data.root")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment that is set up: its config, cases and folds, and where it lives."""
+
+    config: Config
+    found: Found
+    splits: Splits
+    table: LabelTable
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        return self.config.run
+
+    def fold_folder(self, fold: int) -> Path:
+        """Where a fold lives."""
+        return self.folder / f"fold_{fold}"
+
+    def cases(self, ids: tuple[str, ...]) -> list[CaseFiles]:
+        """Files of the named cases, in that order."""
+        by_id = {case.id: case for case in self.found.cases}
+        return [by_id[name] for name in ids]
+
+    def cached(self, ids: tuple[str, ...]) -> list[CachedCase]:
+        """The named cases, read, scaled and mapped into memory."""
+        folder = self.config.output.dir / ".cache"
+        config = self.config
+        return [open_case(c, config.data, config.image, folder) for c in self.cases(ids)]
+
+
+def open_run(config: Config, resume: bool = False) -> Run:
+    """Find the cases, make the folds and write the run's folder, or check an existing one.
+
+    Args:
+        config: the experiment.
+        resume: continue in a folder that exists.
+
+    Raises:
+        UsageError: the folder exists and ``resume`` is off, or it holds another experiment.
+        DataError: the data or the folds are not usable, or changed since the run began.
+    """
+    folder = config.run
+    exists = (folder / "manifest.json").exists()
+    if exists and not resume:
+        raise UsageError(
+            f"{folder} holds a run already. Continue it with --resume, or give this one another "
+            "name: -s output.name=NAME"
+        )
+    found = find_cases(config.data)
+    table = label_table(config.data.label_map)
+    if exists:
+        _refuse_other_config(config, load_config(folder / "config.yaml"), folder)
+        splits = read_splits(folder / "splits.json")
+        _refuse_other_cases(found, splits, folder)
+    else:
+        splits = make_splits(found, config.split)
+        write_text(folder / "config.yaml", to_yaml(config))
+        write_splits(folder / "splits.json", splits)
+        write_json(folder / "manifest.json", _manifest(config, found, splits))
+    return Run(config, found, splits, table)
+
+
+def record_fold(run: Run, fold: int, facts: dict[str, Any]) -> None:
+    """Add what is known about a finished fold to the manifest."""
+    path = run.folder / "manifest.json"
+    manifest = read_json(path)
+    manifest["folds"][str(fold)] = facts
+    write_json(path, manifest)
+
+
+def hardware() -> dict[str, Any]:
+    """What the run is computed on."""
+    cuda = torch.cuda.is_available()
+    return {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if cuda
+        else [],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and what its numbers depend on."""
+    found = {"python": platform.python_version(), "crosslinknet": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _manifest(config: Config, found: Found, splits: Splits) -> dict[str, Any]:
+    names = sorted((case.id, case.subject) for case in found.cases)
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "crosslinknet": __version__,
+        "versions": versions(),
+        "hardware": hardware(),
+        "seed": config.train.seed,
+        "data": {
+            "layout": found.layout,
+            "cases": len(found.cases),
+            "subjects": len({case.subject for case in found.cases}),
+            "subject_rule": found.subject_rule,
+            "notes": list(found.notes),
+            "hash": sha256_of_json(names),
+        },
+        "splits_hash": splits.hash,
+        "config_hash": hashlib.sha256(to_yaml(config, comments=False).encode()).hexdigest(),
+        "folds": {},
+    }
+
+
+def _refuse_other_config(config: Config, stored: Config, folder: Path) -> None:
+    mine, theirs = _flat(to_dict(config)), _flat(to_dict(stored))
+    changed = [
+        f"{key} ({theirs.get(key)!r} there, {mine.get(key)!r} here)"
+        for key in sorted(mine | theirs)
+        if mine.get(key) != theirs.get(key)
+        and not any(key == free or key.startswith(f"{free}.") for free in FREE)
+    ]
+    if changed:
+        raise UsageError(
+            f"{folder} was begun with another config: {'; '.join(changed)}. Give the same values "
+            "to continue it, or start a new run with -s output.name=NAME"
+        )
+
+
+def _refuse_other_cases(found: Found, splits: Splits, folder: Path) -> None:
+    here = {case.id for case in found.cases}
+    missing = {i for f in splits.folds for i in (*f.train, *f.validation, *f.test)} - here
+    if missing:
+        raise DataError(
+            f"{folder} was begun with {len(missing)} cases that are gone from the data, "
+            f"{', '.join(sorted(missing)[:3])} among them. Put them back, or start a new run with "
+            "-s output.name=NAME"
+        )
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

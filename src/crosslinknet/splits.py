@@ -1,0 +1,265 @@
+"""Folds by subject: who is trained on, who watches the training, who is tested.
+
+A subject never stands in two parts of a fold, whoever made the folds. Order: Fold and Splits,
+make_splits, the file, then how folds are made and checked.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from crosslinknet.case import CaseFiles
+from crosslinknet.config import SplitConfig
+from crosslinknet.datasets import Found
+from crosslinknet.datasets.found import listed
+from crosslinknet.datasets.nnunet import read_splits_final
+from crosslinknet.errors import DataError
+from crosslinknet.files import read_json, sha256_of_json, write_json
+
+SCHEMA = "crosslinknet/splits/1"
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Case ids of one fold."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """All folds of a run.
+
+    Attributes:
+        folds: one per model to be trained.
+        rule: how they came about, for people.
+        subjects: number of subjects in them.
+        seed: of the assignment; None where the folds were given.
+        hash: sha256 of the folds.
+    """
+
+    folds: tuple[Fold, ...]
+    rule: str
+    subjects: int
+    seed: int | None
+    hash: str
+
+
+def make_splits(found: Found, config: SplitConfig) -> Splits:
+    """Make the folds, or take given ones, and check them.
+
+    The first of these that exists decides: ``split.file``, nnU-Net's splits_final.json, the fold
+    column of a manifest, ``split.folds`` with ``split.seed``. Only folds of a splits.json state
+    who validates; all others keep ``split.validation`` of the training subjects out.
+
+    Raises:
+        DataError: fewer subjects than folds, or given folds that share subjects, test a case
+            twice, name unknown cases or leave a part empty.
+    """
+    seed: int | None = None
+    if config.file is not None:
+        folds, rule = _given(found, config), f"given by {config.file}"
+    elif found.splits is not None:
+        folds = [_with_validation(found.cases, train, test, config) for train, test in found.splits]
+        rule = f"given by {found.splits_file}"
+    elif any(case.fold is not None for case in found.cases):
+        tests = _by_column(found.cases)
+        folds, rule = _folds(found.cases, tests, config), "fold column of the manifest"
+    else:
+        tests, seed = _by_seed(found, config), config.seed
+        folds = _folds(found.cases, tests, config)
+        rule = f"{config.folds} folds of whole subjects, balanced by cases, seed {seed}"
+    subject_of = {case.id: case.subject for case in found.cases}
+    _check(folds, subject_of, rule)
+    used = {name for fold in folds for part in PARTS for name in getattr(fold, part)}
+    if len(used) < len(subject_of):
+        rule += f"; {len(subject_of) - len(used)} of {len(subject_of)} cases are in no fold"
+    return Splits(tuple(folds), rule, len({subject_of[n] for n in used}), seed, _hash(folds))
+
+
+def write_splits(path: Path, splits: Splits) -> None:
+    """Write a splits.json that can be given to another run by ``split.file``."""
+    write_json(path, {"schema": SCHEMA, **asdict(splits)})
+
+
+def read_splits(path: Path) -> Splits:
+    """Read a splits.json.
+
+    Raises:
+        DataError: no such file, another kind of file, or folds that do not fit their hash.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise DataError(
+            f"{path} is no splits.json of crosslinknet ('schema' must be {SCHEMA!r}). Give one "
+            "that a run wrote, or nnU-Net's splits_final.json as split.file."
+        )
+    try:
+        folds = [Fold(*(_names(fold[part]) for part in PARTS)) for fold in content["folds"]]
+        splits = Splits(
+            folds=tuple(folds),
+            rule=str(content["rule"]),
+            subjects=int(content["subjects"]),
+            seed=None if content["seed"] is None else int(content["seed"]),
+            hash=str(content["hash"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} is damaged: {error!r}. Expected folds with {', '.join(PARTS)}, rule, "
+            "subjects, seed and hash."
+        ) from error
+    if splits.hash != _hash(folds):
+        raise DataError(
+            f"{path} was changed after it was written: its folds have the hash {_hash(folds)}, "
+            f"the file says {splits.hash}. Use the original, or put the new hash into the file if "
+            "the change is meant."
+        )
+    return splits
+
+
+def _given(found: Found, config: SplitConfig) -> list[Fold]:
+    """The folds of split.file, ours or nnU-Net's."""
+    assert config.file is not None
+    if isinstance(read_json(config.file), list):
+        pairs = read_splits_final(config.file)
+        return [_with_validation(found.cases, train, test, config) for train, test in pairs]
+    return list(read_splits(config.file).folds)
+
+
+def _by_column(cases: Sequence[CaseFiles]) -> list[set[str]]:
+    """Test cases of each fold, as the manifest says."""
+    tests: dict[int | None, set[str]] = defaultdict(set)
+    for case in cases:
+        tests[case.fold].add(case.id)
+    numbers = sorted(number for number in tests if number is not None)
+    if None in tests or numbers != list(range(len(numbers))) or len(numbers) < 2:
+        raise DataError(
+            f"the manifest's fold column holds {listed(numbers)}; expected every number from 0 to "
+            "folds - 1, two folds at least, in every row."
+        )
+    return [tests[number] for number in numbers]
+
+
+def _by_seed(found: Found, config: SplitConfig) -> list[set[str]]:
+    """Test cases of each fold: subjects in a seeded order, the largest first, to the smallest fold.
+
+    The order follows from hashes of seed and subject alone, so that no library's random numbers
+    can change it.
+    """
+    of_subject = _by_subject(found.cases)
+    if len(of_subject) < config.folds:
+        count = "one subject" if len(of_subject) == 1 else f"{len(of_subject)} subjects"
+        raise DataError(
+            f"the cases are of {count}, {listed(of_subject)} (told apart by {found.subject_rule}), "
+            f"but split.folds is {config.folds} and a subject is never divided. Lower split.folds, "
+            "let data.subject tell subjects apart, or add subjects."
+        )
+    order = _shuffled(of_subject, config.seed, "folds")
+    order.sort(key=lambda subject: -len(of_subject[subject]))  # stable: ties stay shuffled
+    tests: list[set[str]] = [set() for _ in range(config.folds)]
+    for subject in order:
+        min(tests, key=len).update(of_subject[subject])
+    return tests
+
+
+def _folds(
+    cases: Sequence[CaseFiles], tests: Sequence[set[str]], config: SplitConfig
+) -> list[Fold]:
+    """Each set of test cases against all other cases."""
+    ids = [case.id for case in cases]
+    return [
+        _with_validation(
+            cases,
+            [name for name in ids if name not in test],
+            [name for name in ids if name in test],
+            config,
+        )
+        for test in tests
+    ]
+
+
+def _with_validation(
+    cases: Sequence[CaseFiles], train: Sequence[str], test: Sequence[str], config: SplitConfig
+) -> Fold:
+    """Keep some training subjects out to watch the training; the last one always trains."""
+    names = set(train)
+    of_subject = _by_subject([case for case in cases if case.id in names])
+    count = min(round(config.validation * len(of_subject)), len(of_subject) - 1)
+    if config.validation > 0 and len(of_subject) > 1:
+        count = max(1, count)
+    watchers = _shuffled(of_subject, config.seed, f"validation {sorted(test)}")[: max(0, count)]
+    kept = {name for subject in watchers for name in of_subject[subject]}
+    return Fold(
+        train=tuple(name for name in train if name not in kept),
+        validation=tuple(name for name in train if name in kept),
+        test=tuple(test),
+    )
+
+
+def _by_subject(cases: Sequence[CaseFiles]) -> dict[str, list[str]]:
+    of_subject: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        of_subject[case.subject].append(case.id)
+    return dict(of_subject)
+
+
+def _shuffled(subjects: Sequence[str] | dict[str, Any], seed: int, purpose: str) -> list[str]:
+    """An order that depends on nothing but the seed, the purpose and each name itself."""
+
+    def key(subject: str) -> bytes:
+        return hashlib.sha256(f"{seed}\0{purpose}\0{subject}".encode()).digest()
+
+    return sorted(subjects, key=key)
+
+
+def _check(folds: Sequence[Fold], subject_of: dict[str, str], rule: str) -> None:
+    """Refuse folds that would leak, count twice or stay empty."""
+    if not folds:
+        raise DataError(f"folds ({rule}): there are none. Give one fold at least.")
+    for number, fold in enumerate(folds):
+        where = f"fold {number} ({rule})"
+        parts = {part: getattr(fold, part) for part in PARTS}
+        for part, names in parts.items():
+            unknown = [name for name in names if name not in subject_of]
+            if unknown:
+                raise DataError(
+                    f"{where}: {len(unknown)} {part} cases are not in the data: {listed(unknown)}. "
+                    f"The data has cases such as {listed(subject_of, 2)}."
+                )
+            if not names and part != "validation":
+                raise DataError(f"{where}: no case to {part}. Give at least one.")
+        _check_apart(parts, subject_of, where)
+    tested = Counter(name for fold in folds for name in fold.test)
+    twice = [name for name, count in tested.items() if count > 1]
+    if twice:
+        raise DataError(
+            f"folds ({rule}): {len(twice)} cases are tested more than once: {listed(twice)}. "
+            "Scores would count them twice; test each case in one fold."
+        )
+
+
+def _check_apart(parts: dict[str, tuple[str, ...]], subject_of: dict[str, str], where: str) -> None:
+    subjects = {part: {subject_of[name] for name in names} for part, names in parts.items()}
+    for one, other in (("train", "test"), ("validation", "test"), ("train", "validation")):
+        shared = sorted(subjects[one] & subjects[other])
+        if shared:
+            raise DataError(
+                f"{where}: {len(shared)} subjects stand in {one} and in {other}: {listed(shared)}. "
+                "Scores of people that were trained on mean nothing; keep each subject in one part."
+            )
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"a list of case ids was expected, got {value!r}")
+    return tuple(value)
+
+
+def _hash(folds: Sequence[Fold]) -> str:
+    return sha256_of_json([asdict(fold) for fold in folds])

@@ -1,0 +1,140 @@
+"""The training of one fold on Lightning Fabric.
+
+A run may be stopped at any moment, by Ctrl-C or by pulling the plug, and goes on to the same bits:
+the state that is saved (weights, moments, random generators, place in the epoch, sums of the
+log) together with the config determines every later number.
+Order: this file, then setup.py, loop.py, state.py.
+"""
+
+from pathlib import Path
+
+import torch
+
+from crosslinknet.cache import require_foreground
+from crosslinknet.config import Config
+from crosslinknet.data import SliceDataset
+from crosslinknet.errors import UsageError
+from crosslinknet.files import sha256_of_file
+from crosslinknet.losses import SegmentationLoss
+from crosslinknet.models import build_model
+from crosslinknet.runs import Run, record_fold
+from crosslinknet.train.loop import Loop, close_epoch, forecast, train_epoch
+from crosslinknet.train.setup import (
+    has_bf16,
+    make_fabric,
+    make_optimizer,
+    model_spec,
+    start_weights,
+    to_memory_format,
+)
+from crosslinknet.train.state import (
+    Console,
+    Interrupted,
+    Progress,
+    load_state,
+    save_state,
+    stop_signal,
+    write_log,
+    write_model,
+)
+
+__all__ = ["Console", "Interrupted", "has_bf16", "train_fold"]
+
+
+def train_fold(run: Run, fold: int, resume: bool = False, console: Console | None = None) -> Path:
+    """Train one fold to its end, or from where it was stopped.
+
+    Args:
+        run: see ``runs.open_run``.
+        fold: 0, 1, ...
+        resume: go on from the last checkpoint; without one the fold starts from the beginning.
+        console: hears what happens.
+
+    Returns:
+        Path of the trained ``model.safetensors``.
+
+    Raises:
+        UsageError: no such fold, or it was begun and ``resume`` is off.
+        TrainingError: the loss became NaN or infinite; no checkpoint holds it.
+        Interrupted: Ctrl-C or SIGTERM; saved after the current step.
+    """
+    config, console = run.config, console or Console()
+    folder = run.fold_folder(fold) / "checkpoints"
+    last = folder / "last.safetensors"
+    if not 0 <= fold < len(run.splits.folds):
+        raise UsageError(
+            f"fold {fold} does not exist; this run has 0..{len(run.splits.folds) - 1}."
+        )
+    if last.exists() and not resume:
+        raise UsageError(f"{last} exists: fold {fold} was begun. Continue it with --resume.")
+
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    torch.set_flush_denormal(True)
+    fabric = make_fabric(config)
+    torch.manual_seed(config.train.seed)
+    split = run.splits.folds[fold]
+    training, watching = run.cached(split.train), run.cached(split.validation)
+    require_foreground(training)
+    dataset = SliceDataset(training, run.table, config)
+    watched = SliceDataset(watching, run.table, config) if watching else None
+    loss = SegmentationLoss(config.loss, exclusive=config.loss.classes == "softmax")
+    spec = model_spec(run, loss)
+    bare = build_model(**spec)
+    start_weights(bare, config)
+    model, optimizer = fabric.setup(to_memory_format(bare, config), make_optimizer(bare, config))
+    if loss.needs_maps:
+        model.mark_forward_method("forward_with_maps")
+
+    progress = Progress()
+    if last.exists():
+        progress = load_state(last, bare, optimizer)
+        if progress.finished:
+            return folder / "model.safetensors"
+        console.say(f"fold {fold}: going on at epoch {progress.epoch + 1}, step {progress.step}")
+
+    loop = Loop(fabric, model, bare, optimizer, loss, dataset, watched, config, progress, console)
+    console.say(forecast(loop))
+
+    def save() -> None:
+        if fabric.is_global_zero:
+            save_state(last, bare, optimizer, progress)
+        fabric.barrier()
+
+    with stop_signal() as stopped:
+        while progress.epoch < config.train.epochs and not stopping_early(config, progress):
+            for _ in train_epoch(loop):
+                if stopped() or loop.save_is_due():
+                    save()
+                if stopped():
+                    raise Interrupted
+            close_epoch(loop)
+            if fabric.is_global_zero:
+                if config.train.keep == "best" and progress.validations_without_gain == 0:
+                    write_model(folder / "best.safetensors", bare, spec, config, fold)
+                write_log(run.fold_folder(fold) / "log.csv", progress)
+            save()
+
+    final = folder / "model.safetensors"
+    if fabric.is_global_zero:
+        best = folder / "best.safetensors"
+        if best.exists():
+            best.replace(final)
+        else:
+            write_model(final, bare, spec, config, fold)
+        record_fold(run, fold, {
+            "seconds": round(progress.total_seconds, 1),
+            "epochs": progress.epoch,
+            "steps": progress.step,
+            "alarms": progress.alarms,
+            "weights_sha256": sha256_of_file(final),
+        })  # fmt: skip
+        progress.finished = True
+    save()
+    return final
+
+
+def stopping_early(config: Config, progress: Progress) -> bool:
+    """Whether the validation Dice has not risen for as long as the config allows."""
+    patience = config.train.early_stopping
+    return patience is not None and progress.validations_without_gain >= patience

@@ -1,0 +1,269 @@
+"""One epoch of training, its validation, and the forecast before the first one.
+
+Order: Loop, train_epoch, forward, close_epoch, validate, forecast.
+"""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from crosslinknet.checkpoint import load_random, random_tensors
+from crosslinknet.config import Config
+from crosslinknet.data import Batch, EpochBatches, SliceDataset, make_loader, size_at, to_target
+from crosslinknet.errors import TrainingError
+from crosslinknet.losses import Parts, SegmentationLoss
+from crosslinknet.predict import predict_batch
+from crosslinknet.train.setup import learning_rate
+from crosslinknet.train.state import LOG_COLUMNS, Console, Progress
+
+ALARM_AFTER = 3  # validations in a row without a single foreground pixel
+
+
+@dataclass
+class Loop:
+    """What the loop works on."""
+
+    fabric: Fabric
+    model: Any  # Fabric's wrapper of the network
+    bare: nn.Module  # the network itself
+    optimizer: Any
+    loss: SegmentationLoss
+    dataset: SliceDataset
+    watched: SliceDataset | None
+    config: Config
+    progress: Progress
+    console: Console
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def batches(self, epoch: int, start: int = 0) -> EpochBatches:
+        """What this process sees in an epoch."""
+        return EpochBatches(
+            self.dataset, epoch, start, self.fabric.global_rank, self.fabric.world_size
+        )
+
+    def workers(self) -> int:
+        """Loader processes."""
+        if self.config.train.workers is not None:
+            return self.config.train.workers
+        cores = torch.multiprocessing.cpu_count() or 1
+        return min(4, max(0, cores - 1)) if self.fabric.device.type == "cuda" else 0
+
+    def save_is_due(self) -> bool:
+        """Whether a checkpoint inside the epoch is wanted now."""
+        if time.monotonic() - self.saved_at < 60 * self.config.train.checkpoint_minutes:
+            return False
+        self.saved_at = time.monotonic()
+        return True
+
+
+def train_epoch(loop: Loop) -> Iterator[None]:
+    """One epoch from ``progress.batch`` on; yields after every optimizer step."""
+    progress, train = loop.progress, loop.config.train
+    per_epoch = len(loop.batches(progress.epoch))
+    steps_per_epoch = -(-per_epoch // train.accumulate)
+    loader = make_loader(loop.batches(progress.epoch, progress.batch), loop.dataset, loop.workers())
+    loop.model.train()
+    began = time.monotonic()
+    for batch in loader:
+        parts = forward(loop, batch)
+        values = torch.stack(
+            [parts.total.detach(), parts.bce, parts.dice, parts.attention]
+        ).tolist()
+        if not all(map(math.isfinite, values)):
+            raise TrainingError(_not_finite("loss", values[0], loop, batch))
+        first_of_group = progress.batch - progress.batch % train.accumulate
+        group = min(train.accumulate, per_epoch - first_of_group)
+        progress.batch += 1
+        ends_group = progress.batch % train.accumulate == 0 or progress.batch == per_epoch
+        with loop.fabric.no_backward_sync(loop.model, enabled=not ends_group):
+            loop.fabric.backward(parts.total / group)
+        for i, value in enumerate((*values, parts.valid_images)):
+            progress.sums[i] += value
+        if ends_group:
+            rate = learning_rate(progress.step, steps_per_epoch * train.epochs, loop.config)
+            for parameters in loop.optimizer.param_groups:
+                parameters["lr"] = rate
+            norm = clip_gradients(loop)
+            if not math.isfinite(norm) and train.precision != "16":  # the 16-bit scaler skips these
+                raise TrainingError(_not_finite("gradient", norm, loop, batch))
+            loop.optimizer.step()
+            loop.optimizer.zero_grad()
+            progress.step += 1
+            progress.sums[5] += norm if math.isfinite(norm) else 0.0
+            progress.seconds += time.monotonic() - began
+            began = time.monotonic()
+            yield
+        loop.console.step(progress, per_epoch, per_epoch * train.epochs, values[0])
+
+
+def forward(loop: Loop, batch: Batch) -> Parts:
+    """Network and loss of one batch."""
+    device = loop.fabric.device
+    layout = torch.channels_last if loop.config.train.channels_last else torch.contiguous_format
+    image = batch.image.to(device, non_blocking=True, memory_format=layout)
+    target = batch.target.to(device, non_blocking=True)
+    if loop.loss.needs_maps:
+        logits, maps = loop.model.forward_with_maps(image)
+        return loop.loss(logits, maps, target)
+    return loop.loss(loop.model(image), [], target)
+
+
+def close_epoch(loop: Loop) -> None:
+    """Validate if it is time, write the epoch's row, move on to the next one."""
+    progress, config = loop.progress, loop.config
+    per_epoch = len(loop.batches(progress.epoch))
+    steps = -(-per_epoch // config.train.accumulate)
+    *means, valid, norm = progress.sums
+    row: list[float | None] = [
+        progress.epoch,
+        progress.step,
+        loop.optimizer.param_groups[0]["lr"],
+        *(value / per_epoch for value in means),
+        valid,
+        norm / steps,
+        round(progress.seconds, 3),
+    ]
+    due = (progress.epoch + 1) % config.train.validate_every == 0
+    last_epoch = progress.epoch + 1 == config.train.epochs
+    watched = validate(loop) if loop.watched is not None and (due or last_epoch) else None
+    if watched is not None:
+        _, dice, foreground = watched
+        better = dice > progress.best_dice
+        progress.best_dice = max(dice, progress.best_dice)
+        progress.validations_without_gain = 0 if better else progress.validations_without_gain + 1
+        if foreground > 0:
+            progress.validations_without_foreground = 0
+        else:
+            progress.validations_without_foreground += 1
+            _sound_alarm(loop)
+    progress.log.append(row + list(watched or (None, None, None)))
+    loop.console.row(dict(zip(LOG_COLUMNS, progress.log[-1], strict=True)), config.train.epochs)
+    progress.total_seconds += progress.seconds
+    progress.epoch, progress.batch, progress.seconds = progress.epoch + 1, 0, 0.0
+    progress.sums = [0.0] * 6
+
+
+def clip_gradients(loop: Loop) -> float:
+    """Scale the gradients down to ``train.clip``; returns their norm from before."""
+    most = loop.config.train.clip or math.inf
+    norm = loop.fabric.clip_gradients(
+        loop.model, loop.optimizer, max_norm=most, error_if_nonfinite=False
+    )
+    assert norm is not None
+    return float(norm)
+
+
+@torch.no_grad()
+def validate(loop: Loop) -> tuple[float, float, float]:
+    """Loss, mean Dice and share of predicted foreground on the validation slices.
+
+    Dice is the mean over slices on the network's own grid; slices that are empty in both masks
+    are left out. It steers and warns; the reported scores come from evaluate.py.
+    """
+    assert loop.watched is not None
+    loop.bare.eval()
+    losses, dices, marked, pixels = [], [], 0, 0
+    for case in loop.watched.cases:
+        slices, codes = case.image, case.codes
+        assert codes is not None
+        for d in range(len(slices)):
+            image = torch.from_numpy(np.array(slices[d : d + 1])).to(loop.fabric.device)
+            target = to_target(np.array(codes[d : d + 1]), loop.watched.table)
+            target = target.to(loop.fabric.device)
+            with loop.fabric.autocast():
+                probs = predict_batch([loop.bare], image, loop.config)  # (1, K, H, W)
+            pred = probs > loop.config.predict.threshold
+            losses.append(validation_loss(probs, target))
+            marked, pixels = marked + int(pred.sum()), pixels + pred.numel()
+            overlap = (pred * target).sum(dim=(0, 2, 3))
+            area = pred.sum(dim=(0, 2, 3)) + target.sum(dim=(0, 2, 3))
+            dices += (2 * overlap / area)[area > 0].tolist()
+    loop.bare.train()
+    return sum(losses) / len(losses), sum(dices) / max(1, len(dices)), marked / pixels
+
+
+def validation_loss(probs: Tensor, target: Tensor) -> float:
+    """Binary cross-entropy of probabilities, (1, K, H, W) each."""
+    p = probs.clamp(1e-6, 1 - 1e-6)
+    return float(-(target * p.log() + (1 - target) * (1 - p).log()).mean())
+
+
+def forecast(loop: Loop) -> str:
+    """Time and memory of the whole training from one measured step that leaves no trace."""
+    train, epochs = loop.config.train, loop.config.train.epochs
+    cuda = loop.fabric.device.type == "cuda"
+    buffers = {name: value.clone() for name, value in loop.bare.named_buffers()}
+    states = random_tensors()
+    batch = next(iter(make_loader(loop.batches(loop.progress.epoch), loop.dataset, 0)))
+    loop.model.train()
+    began = time.monotonic()
+    loop.fabric.backward(forward(loop, batch).total)
+    if cuda:
+        torch.cuda.synchronize()
+    seconds = time.monotonic() - began
+    loop.optimizer.zero_grad()
+    for name, value in loop.bare.named_buffers():
+        value.copy_(buffers[name])
+    load_random(states)
+
+    measured = math.prod(size_at(loop.config, loop.progress.epoch))
+    batches = sum(  # in units of the measured one
+        len(loop.batches(epoch)) * math.prod(size_at(loop.config, epoch)) / measured
+        for epoch in range(loop.progress.epoch, epochs)
+    )
+    peak = torch.cuda.max_memory_allocated() if cuda else _peak_memory()
+    moments = 2 * sum(p.numel() * 4 for p in loop.bare.parameters())
+    size = "x".join(map(str, size_at(loop.config, loop.progress.epoch)))
+    return (
+        f"{len(loop.dataset)} training slices; one batch of {train.batch_size} at {size} took "
+        f"{seconds:.2f} s; expect {duration(batches * seconds)} and "
+        f"{(peak + moments) / 2**30:.1f} GiB of memory on {loop.fabric.device}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(59), duration(150), duration(7300)
+    ('59 s', '3 min', '2 h 2 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _sound_alarm(loop: Loop) -> None:
+    count = loop.progress.validations_without_foreground
+    if count >= ALARM_AFTER and count % ALARM_AFTER == 0:
+        alarm = (
+            f"epoch {loop.progress.epoch + 1}: the last {count} validations found no foreground "
+            "at all. Small targets often need more epochs, a larger train.foreground, a larger "
+            "loss.dice, or a check of data.label_map and image.window."
+        )
+        loop.progress.alarms.append(alarm)
+        loop.console.warn(alarm)
+
+
+def _not_finite(what: str, value: float, loop: Loop, batch: Batch) -> str:
+    progress = loop.progress
+    return (
+        f"the {what} became {value} at epoch {progress.epoch + 1}, step {progress.step + 1}, on "
+        f"the batch [{'; '.join(batch.names)}]. The checkpoints are from before this step. Look at "
+        "these images first; if they are fine, lower train.lr or set train.precision=32."
+    )
+
+
+def _peak_memory() -> int:
+    """Peak resident memory of this process, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,118 @@
+"""What a training is made of: devices, first weights, optimizer, learning rate."""
+
+import math
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+
+from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
+from crosslinknet.config import Config
+from crosslinknet.errors import DataError
+from crosslinknet.losses import SegmentationLoss
+from crosslinknet.models.layers import init_gaussian
+from crosslinknet.models.released import load_released
+from crosslinknet.runs import Run
+
+
+def make_fabric(config: Config) -> Fabric:
+    """Devices and precision; bf16 only where the hardware computes it."""
+    train = config.train
+    precision = train.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16(train.accelerator) else "32"
+    names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    fabric = Fabric(
+        accelerator=train.accelerator,
+        devices=train.devices,
+        precision=names[precision],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def has_bf16(accelerator: str) -> bool:
+    """Whether bf16 is computed in hardware: CUDA of compute capability 8, CPUs with AVX512-BF16."""
+    if accelerator in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.cuda.get_device_capability()[0] >= 8
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def model_spec(run: Run, loss: SegmentationLoss) -> dict[str, Any]:
+    """Arguments of ``build_model`` for this run; heads only where the loss uses them."""
+    config = run.config
+    return {
+        "name": config.model.name,
+        "in_channels": config.image.channels,
+        "num_classes": len(run.table.classes) + loss.exclusive,
+        "attention_blocks": config.loss.blocks if loss.needs_maps else [],
+    } | config.model.options
+
+
+def start_weights(model: nn.Module, config: Config) -> None:
+    """Draw the first weights, or take those of ``model.weights``."""
+    if config.train.init == "gaussian":
+        init_gaussian(model)
+    path = config.model.weights
+    if path is None:
+        return
+    if path.suffix == ".safetensors":
+        tensors, _ = read_checkpoint(path, MODEL_FORMAT)
+        weights = part("model", tensors)
+        own = model.state_dict()
+        fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+        if len(fitting) < len(own) // 2:
+            raise DataError(
+                f"{path} is of another network: {len(fitting)} of {len(own)} tensors fit."
+            )
+        model.load_state_dict(fitting, strict=False)
+    else:
+        load_released(model, path)
+
+
+def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """The optimizer over all parameters, batch norm included (paper; Decision D12)."""
+    train = config.train
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            train.lr,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=train.weight_decay,
+        )
+    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
+    return kind(model.parameters(), train.lr, weight_decay=train.weight_decay)
+
+
+def to_memory_format(model: nn.Module, config: Config) -> nn.Module:
+    """Channels last where asked: the memory order in which convolutions run fastest."""
+    if config.train.channels_last:
+        for parameter in model.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
+def learning_rate(step: int, steps: int, config: Config) -> float:
+    """Rate of an optimizer step: a pure function, so there is no scheduler state to lose.
+
+    Args:
+        step: 0 .. steps - 1.
+        steps: of the whole training.
+        config: lr is the largest rate, warmup the share of rising steps.
+    """
+    train = config.train
+    rising = round(train.warmup * steps)
+    if train.schedule == "constant":
+        return train.lr
+    if step < rising:
+        low = 0.04 if train.schedule == "one-cycle" else 0.0
+        return train.lr * (low + (1 - low) * (step + 1) / rising)
+    done = (step - rising) / max(1, steps - rising)  # 0 .. 1
+    if train.schedule == "poly":
+        return float(train.lr * (1 - done) ** 0.9)
+    return train.lr * max(1e-4, 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,0 +1,43 @@
+"""What the tests share: the folder of real data, and small made-up pairs of image and mask."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Pairs = Callable[..., Path]
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real sets, or a skip that says why."""
+    folder = os.environ.get("XLN_TEST_DATA")
+    if not folder:
+        pytest.skip("XLN_TEST_DATA is not set: no real data to test with")
+    if not Path(folder).is_dir():
+        pytest.skip(f"XLN_TEST_DATA is {folder}, which is no folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def make_pairs(tmp_path: Path) -> Pairs:
+    """Write images and masks as PNG: a bright 8x8 square on noise, 40x48 pixels each."""
+
+    def make(names: list[str], images: str = "images", masks: str = "masks") -> Path:
+        rng = np.random.default_rng(0)
+        for name in names:
+            image = rng.integers(0, 100, (40, 48), dtype=np.uint8)
+            mask = np.zeros((40, 48), dtype=np.uint8)
+            row, column = rng.integers(0, 32, 2)
+            image[row : row + 8, column : column + 8] = 200
+            mask[row : row + 8, column : column + 8] = 1
+            for folder, pixels in ((images, image), (masks, mask)):
+                path = tmp_path / folder / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+        return tmp_path
+
+    return make

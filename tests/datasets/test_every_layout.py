@@ -1,0 +1,55 @@
+import pytest
+
+from crosslinknet.config import DataConfig
+from crosslinknet.datasets import LAYOUTS, find_cases
+from crosslinknet.errors import DataError
+
+
+def test_a_folder_of_something_else_says_what_was_looked_for_and_what_is_there(tmp_path):
+    for name in ("notes.txt", "thesis.pdf", ".hidden"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(DataError) as caught:
+        find_cases(DataConfig(root=tmp_path))
+    text = str(caught.value)
+    assert f"{tmp_path} is no known data set" in text
+    for wanted in ("dataset.json", "imagesTr", "columns image and mask", "images", "bon"):
+        assert wanted in text
+    assert "It holds: notes.txt, thesis.pdf." in text
+    assert "data.images and data.masks" in text
+
+
+def test_an_empty_folder_and_a_missing_one_say_so(tmp_path):
+    with pytest.raises(DataError, match="It holds: nothing"):
+        find_cases(DataConfig(root=tmp_path))
+    with pytest.raises(DataError, match="does not exist"):
+        find_cases(DataConfig(root=tmp_path / "none"))
+
+
+def test_data_sets_one_folder_below_are_pointed_at(make_pairs):
+    root = make_pairs(["a"], images="train/data", masks="train/bon")
+    with pytest.raises(DataError, match=r"Data sets lie inside it: train\. Set data\.root"):
+        find_cases(DataConfig(root=root))
+    assert len(find_cases(DataConfig(root=root / "train")).cases) == 1
+
+
+def test_a_file_that_is_no_manifest_is_no_data_set(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(DataError):
+        find_cases(DataConfig(root=tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_stated_layout_that_is_not_there_is_an_error_with_its_needs(tmp_path, layout):
+    with pytest.raises(DataError, match="ooked for"):
+        find_cases(DataConfig(root=tmp_path, layout=layout))
+
+
+def test_every_layout_of_the_config_is_known():
+    kinds = DataConfig.model_json_schema()["properties"]["layout"]["enum"]
+    assert {"auto", *LAYOUTS} == set(kinds)
+
+
+@pytest.mark.parametrize("name", [".", "io_volumes"])
+def test_real_folders_of_something_else_are_refused(real_data, name):
+    with pytest.raises(DataError, match="is no known data set"):
+        find_cases(DataConfig(root=real_data / name))
