@@ -86,6 +86,7 @@ def svg(figure: "Figure", name: str, label: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r' width="[\d.]+pt"| height="[\d.]+pt"', "", text, count=2)
+    text = re.sub(r'(<image [^>]*?) id="[^"]*"', r"\1", text)  # equal pictures have equal ids
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     text = re.sub(r"(?<=base64,)[^\"]*", lambda data: _small_png(data[0]), text)
@@ -296,8 +297,8 @@ def attention_panel(
         smooth = _scaled(values, _MOST_PIXELS / max(values.shape))
         _picture(here, smooth, every, cmap="magma")
         here.set_title(title, fontsize=8, color=PALETTE["ink"], pad=4)
-    for here in axes:
-        _outline(here, mask, REFERENCE, "solid", 1.1, "target")
+    for number, here in enumerate(axes):
+        _outline(here, mask, REFERENCE, "solid", 1.1, f"target-{number}")
     return figure
 
 

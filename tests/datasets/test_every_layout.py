@@ -2,7 +2,7 @@ import pytest
 
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets import LAYOUTS, find_cases
-from crosslinknet.errors import DataError
+from crosslinknet.errors import DataError, UsageError
 
 
 def test_a_folder_of_something_else_says_what_was_looked_for_and_what_is_there(tmp_path):
@@ -53,3 +53,13 @@ def test_every_layout_of_the_config_is_known():
 def test_real_folders_of_something_else_are_refused(real_data, name):
     with pytest.raises(DataError, match="is no known data set"):
         find_cases(DataConfig(root=real_data / name))
+
+
+def test_a_mask_folder_and_a_layout_with_its_own_contradict(make_pairs):
+    with pytest.raises(UsageError, match=r"data\.masks is masks, but data\.layout 'csv'"):
+        find_cases(DataConfig(root=make_pairs(["a"]), layout="csv", masks="masks"))
+
+
+def test_names_that_would_become_one_are_an_error(make_pairs):
+    with pytest.raises(DataError, match=r"names of 1 cases are not unique: x__a"):
+        find_cases(DataConfig(root=make_pairs(["x__a", "x/a", "y/a"])))

@@ -99,7 +99,7 @@ def test_rows_without_mask_are_an_error_or_left_out(tmp_path):
         ("image,mask\ni/a.png\n", "line 2: 1 cells, the header has 2"),
         ("image,mask\ni/a.png,m/z.png\n", r"1 files that do not exist: .*z\.png"),
         ("image,mask\n,m/a.png\n", "column 'image' is empty in 1 of 1 rows"),
-        ("image,mask\ni/a.png,m/a.png\ni/a.png,m/b.png\n", "lists 1 cases more than once: a"),
+        ("image,mask\ni/a.png,m/a.png\ni/a.png,m/b.png\n", "lists 1 cases more than once: i__a"),
         ("id,image,mask\nx,i/a.png,m/a.png\ny,i/a.png,m/b.png\n", "1 images in several cases"),
         ("id,image,mask\nx/y,i/a.png,m/a.png\n", "id 'x/y' is no file name"),
         ("image,mask,fold\ni/a.png,m/a.png,one\n", "line 2: fold 'one' is not understood"),

@@ -48,9 +48,7 @@ def test_the_loss_is_the_weighted_sum_of_its_three_parts(form):
     assert parts.total.item() == pytest.approx(expected.item())
     assert parts.valid_images == 2
     assert parts.total.requires_grad
-    assert not (
-        parts.bce.requires_grad or parts.dice.requires_grad or parts.attention.requires_grad
-    )
+    assert not any(part.requires_grad for part in (parts.bce, parts.dice, parts.attention))
 
 
 def test_several_blocks_count_by_their_mean():
@@ -320,7 +318,7 @@ def test_maps_of_another_block_or_of_none_are_an_error_that_says_what_to_do():
     logits, maps, target = example()
     with pytest.raises(ShapeError, match="pool_mask"):
         SegmentationLoss(LossConfig(blocks=[2]))(logits, maps, target)
-    with pytest.raises(ShapeError, match="attention_blocks equal to loss.blocks"):
+    with pytest.raises(ShapeError, match=r"attention_blocks equal to loss\.blocks"):
         SegmentationLoss(LossConfig())(logits, [], target)
     with pytest.raises(ShapeError, match=r"\[1, 3\], but maps of 1 blocks"):
         SegmentationLoss(LossConfig(blocks=[1, 3]))(logits, maps, target)
@@ -345,9 +343,8 @@ def test_in_training_the_pairwise_form_teaches_maps_the_target_and_eq_1_lets_the
         loss = SegmentationLoss(LossConfig(form=form))
         y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
         for _ in range(steps):
-            cy, cx, ry, rx = (torch.rand(4, 4) * 16 + torch.tensor([24, 24, 6, 6])).T[
-                ..., None, None
-            ]
+            drawn = 16 * torch.rand(4, 4) + torch.tensor([24, 24, 6, 6])  # centres and radii
+            cy, cx, ry, rx = drawn.T[..., None, None]
             target = ((((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2) < 1).float()[:, None]
             image = target + 0.3 * torch.randn_like(target)
             logits, maps = model.forward_with_maps(image)

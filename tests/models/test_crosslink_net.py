@@ -6,6 +6,7 @@ models; none was produced by the code under test.
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -172,7 +173,6 @@ def test_every_piece_of_the_released_network_has_its_size():
         ("hor-crosslink", {}, 14.32),
         ("square-crosslink", {}, 39.78),
         ("double2single", {}, 43.17),
-        ("unet5", {}, 32.12),
     ],
 )
 def test_the_cost_at_256_pixels_is_as_measured(name, options, giga):
@@ -287,7 +287,6 @@ def test_sines_in_every_weight_give_the_golden_vector(preset):
     found = [z.mean(), z.std(correction=0), z[0, 0], z[31, 17], z[63, 63]]
     found += [v.mean(), v[3, 5], h.mean(), h[3, 5]]
     assert [x.item() for x in found] == pytest.approx(GOLDEN[preset], rel=1e-4)
-    assert torch.equal(model(sine_image()), logits)
 
     if preset == "released":  # the vector notices a wrong order of paths
         paths = model.stages[4].branches[0]
@@ -378,7 +377,7 @@ def test_every_stage_is_followed_by_pooling_and_the_decoder_returns_to_the_skips
     model(x)
 
     assert all(torch.equal(given, x) for given in stages[0][0])  # both branches read the image
-    for (_, outputs), (inputs, _) in zip(stages[:-1], stages[1:], strict=True):
+    for (_, outputs), (inputs, _) in pairwise(stages):
         for output, given in zip(outputs, inputs, strict=True):
             assert torch.equal(given, F.max_pool2d(output, 2, stride=2))
     sizes = [tuple(outputs[0].shape[2:]) for _, outputs in stages]
@@ -441,10 +440,11 @@ def test_mixed_statistics_of_shared_layers_widen_the_gap_between_training_and_in
         torch.manual_seed(0)
         model = CrosslinkNet(replace(PRESETS["released"], shared=shared, widths=NARROW))
         init_gaussian(model)
+        for norm in norms(model):
+            norm.momentum = None  # plain averages: one step is enough
         x = torch.randn(2, 1, 64, 64)
         with torch.no_grad():
-            for _ in range(25):
-                training = model.train()(x)
+            training = model.train()(x)
             inference = model.eval()(x)
         gaps[shared] = ((training - inference).square().mean().sqrt() / training.std()).item()
     assert gaps[False] < 0.3 < gaps[True]

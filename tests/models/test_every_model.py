@@ -7,7 +7,7 @@ from safetensors.torch import load_model, save_model
 from crosslinknet.config import LossConfig
 from crosslinknet.errors import UsageError
 from crosslinknet.losses import SegmentationLoss
-from crosslinknet.models import MODELS, Model, build_model, count_macs, count_parameters
+from crosslinknet.models import MODELS, Model, build_model, count_parameters
 
 NARROW = (4, 8, 8, 12, 16)
 
@@ -83,13 +83,13 @@ def test_two_slices_can_be_learnt_by_heart(name):
     image, target = boxes(32)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
     loss = SegmentationLoss(LossConfig(bce=0.5, dice=0.5, attention=0))
-    for _ in range(20):
+    for _ in range(10):
         optimizer.zero_grad()
         loss(model(image), [], target).total.backward()
         optimizer.step()
     pred = model(image) > 0
     dice = 2 * (pred & (target > 0)).sum() / (pred.sum() + target.sum())
-    assert dice > 0.85
+    assert dice > 0.8
 
 
 def test_the_memory_layout_does_not_change_the_logits(name):
@@ -108,15 +108,6 @@ def test_autocast_changes_the_logits_only_by_rounding(name):
         rounded = model(image).float()
     expected = model(image)
     assert (rounded - expected).abs().max() < 0.05 * expected.abs().max()
-
-
-def test_counting_operations_leaves_values_and_mode_as_they_are(name):
-    model = narrow(name).train()
-    image, _ = boxes()
-    assert count_macs(model, (64, 64)) > 0
-    assert model.training
-    assert all(norm == 0 for key, norm in model.state_dict().items() if "num_batches" in key)
-    assert all(not parameter.is_meta for parameter in model.parameters())
 
 
 def test_a_network_says_where_it_comes_from(name):

@@ -1,6 +1,7 @@
 """The five-block U-Net: sizes, order, and what it refuses."""
 
 import io
+from itertools import pairwise
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_the_decoder_takes_the_unpooled_outputs_and_ends_in_half_the_first_width
     expected += [f"decoder.{i}.conv.{unit}" for i in range(5) for unit in rconv]
     assert [name for name, _, _ in units] == expected
     assert stages[0][0] is x
-    for (_, output), (given, _) in zip(stages[:-1], stages[1:], strict=True):
+    for (_, output), (given, _) in pairwise(stages):
         assert torch.equal(given, F.max_pool2d(output, 2))
     below = units[15][2]  # of the centre
     assert torch.equal(units[15][1], F.max_pool2d(stages[-1][1], 2))
@@ -116,12 +117,10 @@ def test_a_head_reads_the_output_of_its_own_block():
     assert torch.equal(scores, model.heads[0](outputs[0]))
 
 
-def test_there_is_no_bias_before_a_batch_norm():
-    for module in narrow().modules():
-        if isinstance(module, nn.Conv2d):
-            assert (module.bias is None) == (
-                module.out_channels != 1 or module.kernel_size != (1, 1)
-            )
+def test_only_the_classifier_has_a_bias():
+    model = narrow()
+    biased = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
+    assert biased == [model.classifier]
 
 
 def test_what_it_cannot_take_is_refused():

@@ -4,6 +4,7 @@ A layout is a module with ``matches`` (is it here?), ``find`` (its cases) and LO
 LAYOUTS names it. ``auto`` takes the first that matches.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets import folders, manifest, nnunet
 from crosslinknet.datasets.found import Found, listed
-from crosslinknet.errors import DataError
+from crosslinknet.errors import DataError, UsageError
 
 __all__ = ["LAYOUTS", "Found", "Layout", "find_cases"]
 
@@ -46,14 +47,31 @@ def find_cases(data: DataConfig) -> Found:
 
     Raises:
         DataError: nothing there, no known layout, or one with something missing.
+        UsageError: a mask folder stated for a layout that has its own.
     """
     if not data.root.exists():
         raise DataError(f"{data.root} does not exist. Check data.root.")
+    if data.masks is not None and data.layout not in ("auto", "folders"):
+        raise UsageError(
+            f"data.masks is {data.masks}, but data.layout {data.layout!r} knows its masks by "
+            "itself. Remove data.masks, or use data.layout: folders."
+        )
+    found = _layout(data).find(data)
+    double = [name for name, count in Counter(c.id for c in found.cases).items() if count > 1]
+    if double:
+        raise DataError(
+            f"{data.root}: the names of {len(double)} cases are not unique: {listed(double)}. "
+            "Rename these files; results are stored under these names."
+        )
+    return found
+
+
+def _layout(data: DataConfig) -> Layout:
     if data.layout != "auto":
-        return LAYOUTS[data.layout].find(data)
+        return LAYOUTS[data.layout]
     for layout in LAYOUTS.values():
         if layout.matches(data):
-            return layout.find(data)
+            return layout
     raise _nothing_found(data)
 
 

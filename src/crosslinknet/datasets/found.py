@@ -45,7 +45,7 @@ def images_in(folder: Path, leave_out: Path | None = None) -> list[Path]:
 
     Args:
         folder: searched with its folders; hidden files and folders are left out.
-        leave_out: a folder below it whose files belong to something else.
+        leave_out: a folder whose files belong to something else, if it lies below.
 
     Raises:
         DataError: no such folder, or no file that we read.
@@ -53,7 +53,7 @@ def images_in(folder: Path, leave_out: Path | None = None) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Check data.root and the folder names.")
     files = [path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder)]
-    if leave_out is not None and leave_out != folder:
+    if leave_out is not None and folder in leave_out.parents:
         files = [path for path in files if leave_out not in path.parents]
     images = sorted(path for path in files if is_image(path))
     if not images:

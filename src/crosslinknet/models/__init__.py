@@ -106,7 +106,8 @@ def count_macs(model: nn.Module, size: tuple[int, int], maps: bool = False) -> i
     for module in shell.modules():
         module.register_forward_hook(add)
     image = torch.empty(1, int(model.in_channels), *size, device="meta")  # type: ignore[arg-type]
-    shell.forward_with_maps(image) if maps else shell(image)  # type: ignore[operator]
+    with torch.no_grad():
+        shell.forward_with_maps(image) if maps else shell(image)  # type: ignore[operator]
     return total
 
 

@@ -41,10 +41,11 @@ def tag(name: str, content: object, css: str = "", **attributes: object) -> Html
     return Html(f"<{name}{text}>{e(content)}</{name}>")
 
 
-def table(head: Sequence[object], rows: Iterable[tuple[str, Sequence[object]]]) -> Html:
+def table(label: str, head: Sequence[object], rows: Iterable[tuple[str, Sequence[object]]]) -> Html:
     """A table that scrolls inside its box.
 
     Args:
+        label: what a screen reader calls it.
         head: headings of the columns.
         rows: (CSS class, cells); the first cell of a row is its heading, missing ones are empty.
     """
@@ -54,7 +55,7 @@ def table(head: Sequence[object], rows: Iterable[tuple[str, Sequence[object]]]) 
         body.append(tag("tr", join([tag("th", first, scope="row"), cells]), css=css))
     top = tag("thead", tag("tr", join(tag("th", cell, scope="col") for cell in head)))
     inner = tag("table", join([top, tag("tbody", join(body))]))
-    return tag("div", inner, css="scroll", tabindex=0, role="region", aria_label="table")
+    return tag("div", inner, css="scroll", tabindex=0, role="region", aria_label=label)
 
 
 def terms(pairs: Iterable[tuple[object, object]], css: str) -> Html:
@@ -113,7 +114,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 6000:
         return f"{seconds / 60:.3g} min"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def moment(text: str) -> str:

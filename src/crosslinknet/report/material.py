@@ -111,7 +111,7 @@ def read_material(run: Path) -> Material:
             "or xln train wrote, such as runs/experiment."
         )
     text = path.read_text(encoding="utf-8")
-    config = parse_config(yaml.safe_load(text), source=str(path))
+    config = _parsed(text, path)
     missing = []
     manifest, splits = {}, None
     if (run / "manifest.json").is_file():
@@ -124,7 +124,7 @@ def read_material(run: Path) -> Material:
         missing.append("There is no splits.json: who was tested in which fold is unknown.")
 
     folds = tuple(
-        _read_fold(number, run / f"fold_{number}")
+        _read_fold(number, run / f"fold_{number}", config.evaluate.metrics)
         for number in range(len(splits.folds) if splits else config.split.folds)
     )
     missing += chain.from_iterable(_missing_of(fold) for fold in folds)
@@ -138,11 +138,23 @@ def read_material(run: Path) -> Material:
         rows = [row for fold in folds for row in fold.rows]
         unit = next((fold.unit for fold in folds if fold.rows), "px")
         summary = _summary_so_far(rows, unit, config)
-        missing.append("There is no summary.json: the scores are those of the tested folds.")
+        if rows:
+            missing.append("There is no summary.json: the scores are those of the tested folds.")
     return Material(run, config, text, manifest, splits, folds, summary, tuple(missing))
 
 
-def _read_fold(number: int, folder: Path) -> FoldFiles:
+def _parsed(text: str, path: Path) -> Config:
+    """The config of a run; its paths start where the run was started, not at the file."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not valid YAML ({error}).") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no configuration; it was damaged after the run began.")
+    return parse_config(content, source=str(path))
+
+
+def _read_fold(number: int, folder: Path, metrics: Sequence[str]) -> FoldFiles:
     log = _read_csv(folder / "log.csv")
     scores = _read_csv(folder / "metrics.csv")
     unit = scores[0].get("distance_unit", "px") if scores else "px"
@@ -150,7 +162,7 @@ def _read_fold(number: int, folder: Path) -> FoldFiles:
         number,
         folder,
         _log_columns(log, folder / "log.csv"),
-        _rows(scores, folder / "metrics.csv"),
+        _rows(scores, metrics, folder / "metrics.csv"),
         unit,
     )
 
@@ -171,7 +183,7 @@ def _log_columns(lines: list[dict[str, str]], path: Path) -> dict[str, NDArray[n
         raise DataError(f"{path} holds a field that is no number ({error}).") from error
 
 
-def _rows(lines: list[dict[str, str]], path: Path) -> list[Row]:
+def _rows(lines: list[dict[str, str]], metrics: Sequence[str], path: Path) -> list[Row]:
     try:
         return [
             Row(
@@ -185,7 +197,7 @@ def _rows(lines: list[dict[str, str]], path: Path) -> list[Row]:
                 fn=int(line["fn"]),
                 tn=int(line["tn"]),
                 state=line["state"],  # type: ignore[arg-type]
-                values={name: float(line[name] or "nan") for name in METRICS if name in line},
+                values={name: float(line[name] or "nan") for name in metrics},
             )
             for line in lines
         ]

@@ -69,7 +69,7 @@ def header(material: Material) -> dict[str, Html]:
     config = material.config
     preset = config.model.options.get("preset", "")
     parts = [
-        f"{', '.join(config.classes)} in {config.data.root.name or config.data.root}",
+        f"{', '.join(config.classes)} in {config.data.root.absolute().name}",
         f"{config.model.name} {preset}".strip(),
         f"{len(material.folds)}-fold cross-validation",
         moment(material.manifest["created"]) if "created" in material.manifest else "",
@@ -114,6 +114,8 @@ def _headline(material: Material) -> Html:
 def _scales(material: Material) -> Html:
     """Lines from 0 to 100 % with mean, interval and folds: the classes, or a few metrics."""
     fractions = [m for m in material.config.evaluate.metrics if METRICS[m].unit == "fraction"]
+    if not fractions:
+        return Html("")
     if len(material.config.classes) > 1:
         metric = material.metric if material.metric in fractions else fractions[0]
         lines = [(name, name, metric) for name in material.classes]
@@ -278,7 +280,9 @@ def _fold_table(material: Material, name: str) -> Html:
     means = _values(material, own["metrics"])
     rows.append(("sum total", ["All together", *means, own["counts"]["n"], *every]))
     rows.append(("quiet total", ["95 % interval", *_values(material, own["metrics"], "interval")]))
-    return table(["Fold", *_heads(material, metrics), PAIRS, "Cases", "Subjects"], rows)
+    return table(
+        f"Folds of {name}", ["Fold", *_heads(material, metrics), PAIRS, "Cases", "Subjects"], rows
+    )
 
 
 def scores(material: Material) -> dict[str, Html]:
@@ -312,7 +316,9 @@ def _level_table(material: Material, level: str) -> Html:
             if any(cell[key] is not None for cell in own["metrics"].values()):
                 rows.append(("quiet", [label, *_values(material, own["metrics"], key)]))
     heads = _heads(material, _metrics(material, level))
-    return table(["Class", *heads, PAIRS, "Both empty", "False alarms", "Missed"], rows)
+    return table(
+        f"Level {level}", ["Class", *heads, PAIRS, "Both empty", "False alarms", "Missed"], rows
+    )
 
 
 def size(material: Material) -> Html:
@@ -382,7 +388,7 @@ def _bin_table(fractions: Any, values: Any, label: str) -> Html:
         ("", [f"{100 * one.low:g} to {100 * one.high:g} %", one.images, f"{one.mean:.1f}"])
         for one in bins
     ]
-    return table(["Target area of the slice", "Images", f"Mean {label}"], rows)
+    return table("Means", ["Target area of the slice", "Images", f"Mean {label}"], rows)
 
 
 def cases(material: Material, picked: Sequence[Picked]) -> dict[str, Html]:
@@ -392,7 +398,8 @@ def cases(material: Material, picked: Sequence[Picked]) -> dict[str, Html]:
         "possible. Left the whole slice as it is, right the framed part with both outlines."
     )
     if not picked:
-        return {"cases_lead": e(lead), "cases": NO_SCORES}
+        none = tag("p", "No slice has a score.", css="note") if material.rows else NO_SCORES
+        return {"cases_lead": e(lead), "cases": none}
     parts: list[object] = []
     if any(one.picture for one in picked):
         parts.append(_legend(material))
@@ -575,7 +582,7 @@ def _fold_facts(material: Material) -> Html:
         epochs = entry.get("epochs", len(fold.log.get("epoch", ())) or "–")
         rows.append(("", [f"Fold {fold.number}", *sizes, epochs, seconds, weights]))
     head = ["Fold", "Training cases", "Validation cases", "Test cases", "Epochs", "Time", "Weights"]
-    return table(head, rows)
+    return table("Folds", head, rows)
 
 
 def config(material: Material) -> Html:

@@ -1,0 +1,150 @@
+"""Write the tables of docs/results.md from run folders: scores, command, hardware, time.
+
+    python scripts/write_results.py runs/covid19-100 runs/small-eq1 ...
+
+Every run's config is compared with the committed one it came from (``--config`` or the file of
+configs/ with the fewest differences), and the difference is printed as the ``-s`` options of the
+command. Paths of data and of results are left out: they say nothing about the numbers.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from crosslinknet.config import Config, load_config, to_dict
+from crosslinknet.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
+METRICS = ("dice", "iou", "sensitivity", "precision", "over_rate", "under_rate", "hd95")
+LEFT_OUT = ("data.root", "output.dir", "train.threads", "train.workers")
+
+
+def main() -> None:
+    """Replace what stands between the markers of the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    runs = sorted(parser.parse_args().runs, key=lambda path: path.name)
+    body = "\n".join([table(runs), "", facts(runs)])
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    write_text(PAGE, f"{before}{BEGIN}\n{body}\n{END}{after}")
+
+
+def table(runs: list[Path]) -> str:
+    """Scores: mean over images in percent, with the interval of Dice."""
+    head = [
+        "run",
+        "class",
+        "folds",
+        "images",
+        *METRICS[:1],
+        "95 % interval",
+        "median",
+        *METRICS[1:],
+    ]
+    lines = [row(head), row(["---"] * len(head))]
+    for run in runs:
+        summary = read(run / "summary.json")
+        for name, entry in summary["levels"]["image"].items():
+            dice = entry["metrics"]["dice"]
+            low, high = dice["interval"] or (None, None)
+            lines.append(
+                row([
+                    run.name,
+                    name,
+                    f"{len(summary['folds'])} of {len(read(run / 'splits.json')['folds'])}",
+                    str(entry["counts"]["n"]),
+                    percent(dice["mean"]),
+                    f"{percent(low)} to {percent(high)}",
+                    percent(dice["median"]),
+                    *(value(entry, metric, summary) for metric in METRICS[1:]),
+                ])
+            )  # fmt: skip
+    return "\n".join(lines)
+
+
+def facts(runs: list[Path]) -> str:
+    """Command, date, commit, hardware and time of each run."""
+    lines = []
+    for run in runs:
+        manifest, config = read(run / "manifest.json"), load_config(run / "config.yaml")
+        folds = manifest["folds"]
+        minutes = ", ".join(f"{folds[k]['seconds'] / 60:.0f}" for k in sorted(folds))
+        hardware = manifest["hardware"]
+        device = (
+            ", ".join(hardware["gpus"]) or f"{hardware['processor']}, {hardware['cores']} cores"
+        )
+        lines.append(
+            f"- **{run.name}**: `{command(config, sorted(folds), len(read(run / 'splits.json')['folds']))}`; "
+            f"{manifest['created'][:10]}, commit {(manifest.get('commit') or 'unknown')[:9]}; {device}, "
+            f"{hardware['threads']} threads, torch {manifest['versions']['torch']}; "
+            f"{minutes} min per fold"
+        )
+    return "\n".join(lines)
+
+
+def command(config: Config, folds: list[str], all_folds: int) -> str:
+    """The command that repeats a run, from the committed config it is nearest to."""
+    mine = flat(to_dict(config))
+    base, changes = min(
+        ((path, differences(mine, flat(to_dict(load_config(path))))) for path in configs()),
+        key=lambda pair: len(pair[1]),
+    )
+    options = "".join(f" -s {key}={text(mine[key])}" for key in changes)
+    start = f"xln run configs/{base.name}"
+    if len(folds) < all_folds:
+        start = f"xln train configs/{base.name} --fold {'|'.join(folds)}"
+    return start + options
+
+
+def configs() -> list[Path]:
+    """The committed configs."""
+    return sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Keys whose values differ."""
+    return [k for k in mine if k not in LEFT_OUT and mine[k] != theirs.get(k)]
+
+
+def flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Section.key: value, for two levels; data paths are reduced to their last part."""
+    result = {f"{s}.{k}": v for s, values in content.items() for k, v in values.items()}
+    for key in ("data.images", "data.masks"):
+        result[key] = result[key] and Path(result[key]).name
+    return result
+
+
+def text(value: Any) -> str:
+    """A value as it is typed after ``-s``."""
+    return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
+
+
+def value(entry: dict[str, Any], metric: str, summary: dict[str, Any]) -> str:
+    """Percent, or a distance in the unit of the run."""
+    mean = entry["metrics"][metric]["mean"]
+    if metric.startswith("hd"):
+        return "-" if mean is None else f"{mean:.2f} {summary['distance_unit']}"
+    return percent(mean)
+
+
+def percent(fraction: float | None) -> str:
+    """Two decimals."""
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def row(cells: list[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def read(path: Path) -> Any:
+    """A JSON file of ours."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+import base64
+import io
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from crosslinknet import plots
+
+
+def drawn(figure, name="f", label="a figure"):
+    return plots.svg(figure, name, label)
+
+
+def pictures_in(text):
+    """Embedded pictures of an SVG, as RGB arrays."""
+    data = re.findall(r"data:image/png;base64,([^\"]*)", text)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(d))).convert("RGB")) for d in data]
+
+
+def square(size, low, high):
+    mask = np.zeros((1, size, size), dtype=bool)
+    mask[0, low:high, low:high] = True
+    return mask
+
+
+def group(text, gid):
+    """The drawing instructions of the group with this id."""
+    return re.search(rf'<g id="{gid}">(.*?)</g>', text, re.DOTALL)
+
+
+# --- svg ---------------------------------------------------------------------------------------
+
+
+def test_an_svg_for_a_page_has_no_fixed_size_and_names_no_address():
+    text = drawn(plots.curves(np.arange(3.0), {"loss": np.ones(3)}, "loss"))
+    assert text.startswith("<svg")
+    assert text.endswith("</svg>")
+    assert "http" not in text
+    assert not re.search(r'<svg[^>]* (width|height)="', text)
+    assert "<style" not in text  # it would hold for the whole page
+
+
+def test_ids_begin_with_the_name_so_that_figures_can_share_a_page():
+    text = drawn(plots.histogram(np.arange(5.0), "x", None, {"mean": 2.0}), name="left")
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    links = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', text)
+    assert ids
+    assert all(name.startswith("left-") for name in ids)
+    assert {a or b for a, b in links} <= set(ids)
+
+
+def test_equal_figures_give_equal_strings():
+    def one():
+        return drawn(plots.curves(np.arange(4.0), {"a": np.arange(4.0)}, "loss"))
+
+    assert one() == one()
+
+
+def test_the_label_is_escaped():
+    text = drawn(plots.histogram(np.arange(3.0), "x", None, {}), label='<script>"&')
+    assert 'aria-label="&lt;script&gt;&quot;&amp;"' in text
+
+
+def test_colours_can_be_changed_by_css_variables():
+    text = drawn(plots.curves(np.arange(3.0), {"loss": np.ones(3)}, "loss"))
+    assert "var(--ink, #1b2733)" in text
+
+
+def test_importing_plots_does_not_load_matplotlib():
+    code = "import sys, crosslinknet.plots; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- charts ------------------------------------------------------------------------------------
+
+
+def test_curves_leave_out_epochs_without_a_value():
+    values = np.array([np.nan, 1.0, np.nan, 3.0])
+    axes = plots.curves(np.arange(4.0), {"validation": values}, "Dice").axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [1.0, 3.0]
+    assert axes.get_legend() is None  # one line needs no legend
+
+
+def test_five_curves_differ_in_colour_and_in_line_style():
+    lines = {name: np.arange(3.0) for name in "abcde"}
+    axes = plots.curves(np.arange(3.0), lines, "loss").axes[0]
+    colours = {line.get_color() for line in axes.lines}
+    dashes = {str(line._dash_pattern) for line in axes.lines}
+    assert len(axes.lines) == len(colours) == len(dashes) == 5
+
+
+def test_size_bins_split_at_the_small_target_limit():
+    fractions = np.array([0.0, 0.0059, 0.006, 0.0199])
+    bins = plots.size_bins(fractions, np.array([0.0, 0.2, 0.4, 0.8]))
+    assert [(b.low, b.high, b.images) for b in bins] == [(0.002, 0.006, 1), (0.006, 0.02, 2)]
+    assert bins[1].mean == pytest.approx(0.6)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=50))
+def test_size_bins_count_every_target_once_and_keep_the_mean(pairs):
+    fractions, scores = np.array(pairs).T
+    bins = plots.size_bins(fractions, scores)
+    shown = fractions > 0
+    assert sum(b.images for b in bins) == shown.sum()
+    total = sum(b.images * b.mean for b in bins)
+    assert total == pytest.approx(scores[shown].sum())
+
+
+def test_size_scatter_marks_misses_and_the_limit_of_a_small_target():
+    fractions, scores = np.array([0.001, 0.05, 0.05]), np.array([0.0, 80.0, 90.0])
+    figure = plots.size_scatter(fractions, scores, scores == 0, "Dice, %", (0, 100))
+    axes = figure.axes[0]
+    names = axes.get_legend_handles_labels()[1]
+    assert names == ["one image", "missed", "mean of a size class"]
+    assert any(np.allclose(line.get_xdata(), 0.006) for line in axes.lines)
+    low, high = axes.get_xlim()
+    assert low <= 0.001 < 0.05 <= high
+
+
+def test_size_scatter_without_any_target_is_an_empty_chart():
+    nothing = np.zeros(2)
+    figure = plots.size_scatter(nothing, nothing + np.nan, nothing > 0, "Dice, %", (0, 100))
+    assert "<svg" in drawn(figure)
+
+
+def test_thousands_of_dots_become_one_picture():
+    rng = np.random.default_rng(0)
+    fractions, scores = rng.uniform(0.001, 0.3, 20_000), rng.uniform(0, 100, 20_000)
+    text = drawn(plots.size_scatter(fractions, scores, scores < 0, "Dice, %", (0, 100)))
+    assert "<image" in text
+    assert len(text) < 300_000
+
+
+def test_histogram_counts_every_known_score():
+    scores = np.array([1.0, 2.0, 99.0, np.nan])
+    axes = plots.histogram(scores, "Dice, %", (0, 100), {"mean": 34.0}).axes[0]
+    assert sum(bar.get_height() for bar in axes.patches) == 3
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+
+def test_overlay_draws_reference_and_prediction_in_two_colours_and_two_styles():
+    image = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    text = drawn(plots.overlay(image, pred=square(64, 22, 42), target=square(64, 20, 40)))
+    target, pred = group(text, "f-target-0")[1], group(text, "f-pred-0")[1]
+    assert plots.REFERENCE in target
+    assert "stroke-dasharray" not in target
+    assert plots.PREDICTION in pred
+    assert "stroke-dasharray" in pred
+
+
+def test_overlay_of_a_missed_target_shows_the_reference_alone():
+    image = np.zeros((40, 40))
+    text = drawn(plots.overlay(image, pred=square(40, 0, 0), target=square(40, 10, 20)))
+    assert group(text, "f-target-0")
+    assert not group(text, "f-pred-0")
+
+
+def test_overlay_of_two_empty_masks_shows_the_slice():
+    empty = square(40, 0, 0)
+    assert len(pictures_in(drawn(plots.overlay(np.zeros((40, 40)), empty, empty)))) == 2
+
+
+def test_an_outline_of_a_square_has_its_corners_only():
+    mask = square(200, 50, 150)
+    text = drawn(plots.overlay(np.zeros((200, 200)), mask, mask))
+    points = re.search(r' d="([^"]*)"', group(text, "f-target-0")[1])[1]
+    assert points.count("L") + points.count("M") <= 9  # eight corners, since they are cut
+
+
+def test_an_outline_at_the_edge_of_the_slice_is_closed():
+    mask = square(40, 0, 40)
+    text = drawn(plots.overlay(np.zeros((40, 40)), mask, mask))
+    points = re.search(r' d="([^"]*)"', group(text, "f-target-0")[1])[1]
+    assert points.rstrip().endswith("z")
+
+
+def test_embedded_pictures_keep_grey_values_to_within_one():
+    values = np.arange(64 * 64).reshape(64, 64) % 256
+    empty = square(64, 0, 0)
+    whole = pictures_in(drawn(plots.overlay(values / 255, empty, empty)))[0]
+    assert np.abs(whole.astype(int) - values[..., None]).max() <= 1
+
+
+def test_embedded_pictures_keep_colour():
+    image = np.zeros((40, 40, 3))
+    image[..., 0], image[:20, :, 1] = 1.0, 1.0
+    empty = square(40, 0, 0)
+    whole = pictures_in(drawn(plots.overlay(image, empty, empty)))[0]
+    assert whole[0, 0].tolist() == [255, 255, 0]
+    assert whole[39, 0].tolist() == [255, 0, 0]
+
+
+def test_large_slices_are_made_smaller():
+    empty = square(1000, 0, 0)
+    text = drawn(plots.overlay(np.random.default_rng(0).random((1000, 1000)), empty, empty))
+    assert len(text) < 300_000
+
+
+@given(
+    st.integers(30, 120), st.integers(30, 120),
+    st.tuples(*[st.floats(0, 1)] * 4),
+)  # fmt: skip
+def test_the_region_of_interest_holds_the_whole_mask(height, width, corners):
+    mask = np.zeros((height, width), dtype=bool)
+    y, x = (
+        sorted(int(c * (height - 1)) for c in corners[:2]),
+        sorted(int(c * (width - 1)) for c in corners[2:]),
+    )
+    mask[y[0] : y[1] + 1, x[0] : x[1] + 1] = True
+    rows, columns = plots.region_of_interest(mask)
+    assert mask[rows, columns].sum() == mask.sum()
+    assert 0 <= rows.start < rows.stop <= height
+    assert 0 <= columns.start < columns.stop <= width
+
+
+def test_attention_panel_shows_the_input_and_every_map():
+    mask = square(64, 20, 40)[0]
+    maps = {"vertical": np.eye(16), "horizontal": np.zeros((16, 16))}
+    text = drawn(plots.attention_panel(np.random.default_rng(0).random((64, 64)), mask, maps))
+    assert len(pictures_in(text)) == 3
+    assert all(word in text for word in ("input", "vertical", "horizontal"))
