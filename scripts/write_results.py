@@ -74,14 +74,14 @@ def facts(runs: list[Path]) -> str:
         folds = manifest["folds"]
         minutes = ", ".join(f"{folds[k]['seconds'] / 60:.0f}" for k in sorted(folds))
         hardware = manifest["hardware"]
-        device = (
-            ", ".join(hardware["gpus"]) or f"{hardware['processor']}, {hardware['cores']} cores"
+        device = ", ".join(hardware["gpus"]) or (
+            f"{hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} threads"
         )
+        typed = command(config, sorted(folds), len(read(run / "splits.json")["folds"]))
+        commit = (manifest.get("commit") or "unknown")[:9]
         lines.append(
-            f"- **{run.name}**: `{command(config, sorted(folds), len(read(run / 'splits.json')['folds']))}`; "
-            f"{manifest['created'][:10]}, commit {(manifest.get('commit') or 'unknown')[:9]}; {device}, "
-            f"{hardware['threads']} threads, torch {manifest['versions']['torch']}; "
-            f"{minutes} min per fold"
+            f"- **{run.name}**: `{typed}`; {manifest['created'][:10]}, commit {commit}; {device}, "
+            f"torch {manifest['versions']['torch']}; {minutes} min per fold"
         )
     return "\n".join(lines)
 

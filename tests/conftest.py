@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# One thread for every test and every process it starts: two cores are shared by many, and threads
+# that wait for each other in turns are slower by far than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 Pairs = Callable[..., Path]
 
 

@@ -198,6 +198,13 @@ def test_embedded_pictures_keep_colour():
     assert whole[39, 0].tolist() == [255, 0, 0]
 
 
+def test_large_colour_slices_stay_within_their_range(caplog):
+    stripes = np.zeros((600, 600, 3))
+    stripes[:, ::7] = 1.0
+    drawn(plots.overlay(stripes, square(600, 0, 0), square(600, 0, 0)))
+    assert caplog.text == ""  # matplotlib complains about colours outside 0..1
+
+
 def test_large_slices_are_made_smaller():
     empty = square(1000, 0, 0)
     text = drawn(plots.overlay(np.random.default_rng(0).random((1000, 1000)), empty, empty))

@@ -15,10 +15,11 @@ from crosslinknet.errors import DataError
 from crosslinknet.evaluate import evaluate_fold, summarise
 from crosslinknet.files import read_json, write_json
 from crosslinknet.metrics.table import Row
-from crosslinknet.report import sections, write_report
+from crosslinknet.report import write_report
 from crosslinknet.report.markup import Html, e, table
 from crosslinknet.report.material import read_material
 from crosslinknet.report.pictures import pick_cases
+from crosslinknet.report.warnings import warnings
 from crosslinknet.splits import make_splits, write_splits
 
 SECTIONS = (
@@ -193,7 +194,7 @@ def visible(run: Path) -> str:
 
 def warned(run: Path) -> list[str]:
     """What stands under "Read this first"."""
-    found = str(sections.warnings(read_material(run))["warnings"])
+    found = str(warnings(read_material(run))["warnings"])
     return [unescape(item) for item in re.findall(r"<li>(.*?)</li>", found)]
 
 
@@ -396,16 +397,29 @@ def test_a_short_blind_start_is_no_alarm(tmp_path):
     assert not any("foreground" in text for text in warned(run))
 
 
-def test_a_fold_that_predicts_nothing_is_an_alarm(tmp_path):
-    run = write_run(tmp_path, PEOPLE, **BY_PERSON)
-    path = run / "fold_1" / "metrics.csv"
+def empty_predictions(path: Path, name: str) -> None:
+    """Change metrics.csv as if this class had never been predicted."""
     with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
-        writer.writerows(line | {"tp": 0, "fp": 0} for line in lines)
+        for line in lines:
+            if line["class"] == name:  # what was found is missed now
+                line |= {"tp": "0", "fp": "0", "fn": str(int(line["tp"]) + int(line["fn"]))}
+            writer.writerow(line)
+
+
+def test_a_fold_that_predicts_nothing_is_an_alarm(tmp_path):
+    run = write_run(tmp_path, PEOPLE, **BY_PERSON)
+    empty_predictions(run / "fold_1" / "metrics.csv", "lesion")
     assert "Fold 1 predicts background only, in every test image." in warned(run)
+
+
+def test_a_class_that_a_fold_never_predicts_is_an_alarm(tmp_path):
+    run = write_run(tmp_path, PEOPLE, label_map={"a": [1], "b": [1]}, **BY_PERSON)
+    empty_predictions(run / "fold_0" / "metrics.csv", "b")
+    assert "Fold 0 never predicts b, in any test image." in warned(run)
 
 
 def test_a_class_that_no_target_holds_is_warned_of(tmp_path):
@@ -453,7 +467,7 @@ def test_two_classes_have_an_average_and_a_chart_each(tmp_path):
         run = write_run(tmp_path, PEOPLE, **labels, **BY_PERSON)
     html = write_report(run).read_text(encoding="utf-8")
     words = " ".join(Page(html).text.split())
-    assert "Mean of the classes' means" in words
+    assert "Mean of the classes’ means" in words
     assert "Folds of upper" in words
     assert "thickest to thinnest line: all, upper" in words
     assert 'id="size1-figure_1"' in html

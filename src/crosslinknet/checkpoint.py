@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from crosslinknet.errors import DataError
+from crosslinknet.errors import DataError, TrainingError
 from crosslinknet.files import write_bytes
 
 KEY = "crosslinknet"
@@ -27,8 +27,16 @@ def write_checkpoint(path: Path, tensors: dict[str, Tensor], info: dict[str, Any
     """Write tensors and JSON-able info; a crash at any moment leaves the old file or the new.
 
     Raises:
+        TrainingError: a tensor holds NaN or infinity; an older file is untouched.
         SystemProblem: the disk is full or not writable; an older file is untouched.
     """
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise TrainingError(
+            f"{path} was not written: {len(bad)} of its tensors hold NaN or infinity, {bad[0]} "
+            "among them. A file from before is untouched. Lower train.lr, or set "
+            "train.precision=32, and go on with --resume or start anew."
+        )
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(plain, metadata={KEY: json.dumps(info)}))
 
@@ -80,9 +88,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put moments back; the parameter groups stay as the config made them."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        like = parameters[int(index)]
+        if value.shape == like.shape:  # files hold no memory order; arithmetic depends on it
+            value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

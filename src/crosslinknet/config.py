@@ -6,6 +6,7 @@ Order: one section per step of a run, Config, then reading and writing.
 """
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -39,7 +40,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 class DataConfig(Section):
@@ -150,7 +153,7 @@ class SplitConfig(Section):
     """Which subjects are tested in which fold."""
 
     folds: int = Field(3, ge=2, description="number of folds; every case is tested once")
-    seed: int = Field(0, description="seed of the assignment of subjects to folds")
+    seed: int = Field(0, ge=0, description="seed of the assignment of subjects to folds")
     file: Path | None = Field(
         None, description="a splits.json or nnU-Net splits_final.json to use as given"
     )
@@ -222,7 +225,9 @@ class TrainConfig(Section):
     """The training of one fold."""
 
     recipe: Literal["practical", "paper"] = Field(
-        "practical", description="sets the defaults below: practical, or paper (Section IV-B)"
+        "practical",
+        description="values of the keys that are not written here: practical, or paper (Section "
+        "IV-B); -s train.recipe=paper takes the recipe's values for written keys too",
     )
     epochs: int = Field(60, ge=1, description="passes over the training slices")
     batch_size: int = Field(4, ge=1, description="slices per step and process")
@@ -258,7 +263,7 @@ class TrainConfig(Section):
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="also save inside an epoch after this long; 0: every step"
     )
-    seed: int = Field(0, description="seed of weights, order and augmentation")
+    seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     precision: Literal["auto", "32", "bf16", "16"] = Field(
         "auto", description="auto: bf16 where the hardware computes it, else 32"
     )
@@ -278,6 +283,11 @@ class TrainConfig(Section):
         if isinstance(given, dict) and given.get("recipe", "practical") in RECIPES:
             return RECIPES[given.get("recipe", "practical")] | given
         return given
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision(cls, precision: Any) -> Any:
+        return str(precision) if type(precision) is int else precision  # YAML reads 32 as a number
 
     @field_validator("progressive")
     @classmethod
@@ -374,7 +384,7 @@ class Config(Section):
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a YAML config and apply ``key=value`` overrides.
 
-    Relative paths inside ``data`` and ``split`` start at the config file's folder;
+    Relative paths inside ``data``, ``split`` and ``model`` start at the config file's folder;
     ``output.dir`` starts at the working folder, as a shell user expects.
 
     Args:
@@ -385,11 +395,14 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         UsageError: missing file, no YAML, unknown key (the nearest is suggested), wrong type.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as a config ({error}).") from error
+        raise UsageError(
+            f"{path} cannot be read as a config ({error}). Check the path, or write a first config "
+            "with: xln init DATA -o exp.yaml"
+        ) from error
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not valid YAML: {error}") from error
+        raise UsageError(f"{path} is not valid YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):
         raise UsageError(
             f"{path} holds {type(content).__name__}, expected sections such as data: and train:. "
@@ -401,26 +414,39 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 def parse_config(content: dict[str, Any], source: str = "config", base: Path = Path()) -> Config:
     """Check a plain dictionary and make it a Config; errors as in ``load_config``."""
     try:
-        config = Config.model_validate(content)
+        config = Config.model_validate(
+            {key: {} if value is None else value for key, value in content.items()}
+        )
     except ValidationError as error:
         raise UsageError(_explain(error, source)) from error
-    data = config.data.model_copy(update={"root": base / config.data.root})
+
+    data = config.data.model_copy(update={"root": (base / config.data.root).resolve()})
     split = config.split
     if split.file is not None:
-        split = split.model_copy(update={"file": base / split.file})
+        split = split.model_copy(update={"file": (base / split.file).resolve()})
     model = config.model
     if model.weights is not None:
-        model = model.model_copy(update={"weights": base / model.weights})
+        model = model.model_copy(update={"weights": (base / model.weights).resolve()})
     return config.model_copy(update={"data": data, "split": split, "model": model})
 
 
 def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
     """Set dotted keys in a nested dictionary; the input is not changed.
 
+    ``train.recipe=NAME`` also takes away what the dictionary says about the keys that recipes
+    set, so that the recipe decides; other settings win over it as ever.
+
+    Raises:
+        UsageError: not of the form key=value, a value that is no YAML, a key below a value.
+
     >>> override({"train": {"epochs": 5}}, ("train.epochs=9", "train.lr=1e-4"))
     {'train': {'epochs': 9, 'lr': 0.0001}}
     """
     result = _copy(content)
+    if any(setting.partition("=")[0].strip() == "train.recipe" for setting in settings):
+        decided = set().union(*RECIPES.values())
+        train = result.get("train") or {}
+        result["train"] = {key: value for key, value in train.items() if key not in decided}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -428,13 +454,17 @@ def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, An
         *parents, last = key.strip().split(".")
         place = result
         for parent in parents:
-            place = place.setdefault(parent, {})
+            if place.get(parent) is None:
+                place[parent] = {}
+            place = place[parent]
             if not isinstance(place, dict):
                 raise UsageError(f"-s {setting!r}: {parent!r} is a value, it has no keys below it.")
         try:
-            place[last] = _number(yaml.safe_load(text))
+            place[last] = _number(yaml.load(text, _Loader))
         except yaml.YAMLError as error:
-            raise UsageError(f"-s {setting!r}: the value is not valid YAML ({error}).") from error
+            raise UsageError(
+                f"-s {setting!r}: the value is not valid YAML: {_one_line(error)}"
+            ) from error
     return result
 
 
@@ -452,7 +482,13 @@ def to_yaml(config: Config, comments: bool = True) -> str:
             lines += ["", f"# {(section.__doc__ or '').strip()}"]
         lines.append(f"{name}:")
         for key, value in values.items():
-            text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+            text = yaml.safe_dump(
+                value,
+                default_flow_style=True,
+                width=float("inf"),
+                allow_unicode=True,
+                sort_keys=False,
+            )
             entry = f"  {key}: {text.removesuffix(chr(10)).removesuffix('...').strip()}"
             about = section.model_fields[key].description
             lines.append(f"{entry}  # {about}" if comments else entry)
@@ -465,29 +501,65 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is written twice is an error; it would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]!r} is written twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+PLAINLY = {  # pydantic's error types whose own words only programmers understand
+    "tuple_type": "expected a list, as in [256, 256]",
+    "list_type": "expected a list, as in [1]",
+    "dict_type": "expected keys with values, as in {name: value}",
+    "model_type": "expected keys with values, as in {name: value}",
+}
+
+
 def _explain(error: ValidationError, source: str) -> str:
     """Turn pydantic's list into one readable paragraph."""
-    parts = []
+    parts: dict[str, list[str]] = {}  # by place: what is wrong there
     for item in error.errors():
-        where = ".".join(str(step) for step in item["loc"])
+        steps = [str(step) for step in item["loc"]]
+        where = ".".join(s for s in steps if s not in ("int", "str", "[key]") and "[" not in s)
+        message = PLAINLY.get(item["type"], item["msg"].removeprefix("Value error, "))
         if item["type"] == "extra_forbidden":
-            key = str(item["loc"][-1])
-            parts.append(f"unknown key '{where}'{suggest(key, _keys(item['loc']))}")
+            where = f"unknown key '{where}'{_nearest(steps)}"
+            message = ""
         elif item["type"] == "missing":
-            parts.append(f"'{where}' is missing")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            got = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
-            parts.append(f"{where}: {message}{got}")
-    return f"{source}: " + "; ".join(parts)
+            message = "is missing"
+        elif item["type"] != "value_error":
+            message += f" (got {item['input']!r})"
+        parts.setdefault(where, []).append(message)
+    return f"{source}: " + "; ".join(
+        f"{where}: {' or '.join(messages)}" if any(messages) else where
+        for where, messages in parts.items()
+    )
 
 
-def _keys(loc: tuple[int | str, ...]) -> list[str]:
-    """Names allowed where an unknown key stood."""
-    model: type[BaseModel] = Config
-    for step in loc[:-1]:
-        model = model.model_fields[str(step)].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+def _nearest(steps: list[str]) -> str:
+    """What an unknown key was probably meant to be: in its own section, or in another one."""
+    sections = {name: list(_section(name).model_fields) for name in Config.model_fields}
+    elsewhere = [f"{name}.{steps[-1]}" for name, keys in sections.items() if steps[-1] in keys]
+    if elsewhere:
+        return f"; did you mean '{elsewhere[0]}'?"
+    known = [f"{steps[0]}.{key}" for key in sections[steps[0]]] if len(steps) > 1 else sections
+    return suggest(".".join(steps), known)
+
+
+def _section(name: str) -> type[BaseModel]:
+    section: type[BaseModel] = Config.model_fields[name].annotation  # type: ignore[assignment]
+    return section
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _lower(value: int | str) -> int | str:

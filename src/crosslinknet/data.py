@@ -6,8 +6,9 @@ an epoch by skipping what was drawn, and worker processes do not change a single
 Order: what is drawn, the dataset, batches, the loader.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from crosslinknet.augment import augment
 from crosslinknet.cache import CachedCase
 from crosslinknet.config import Config
+from crosslinknet.errors import UsageError
 from crosslinknet.labels import LabelTable
 
 ORDER, AUGMENT, CROP = 0, 1, 2  # streams of random numbers under one seed
@@ -42,12 +44,16 @@ class Batch:
     Attributes:
         image: (B, C, H, W) float32 in [0, 1].
         target: (B, K, H, W) float32, 0 or 1 per class.
-        names: "case, slice" of each, for messages.
+        names: "file, slice" of each, for messages.
     """
 
     image: Tensor
     target: Tensor
     names: list[str]
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory that a GPU can fetch by itself; torch's loader calls this."""
+        return replace(self, image=self.image.pin_memory(), target=self.target.pin_memory())
 
 
 def epoch_order(
@@ -85,7 +91,7 @@ def size_at(config: Config, epoch: int) -> tuple[int, int]:
     end = 0.0
     for share, size in config.train.progressive:
         end += share * config.train.epochs
-        if epoch < round(end):
+        if size < 1 and epoch < round(end):
             return _multiple_of_32(height * size), _multiple_of_32(width * size)
     return height, width
 
@@ -129,7 +135,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if x.shape[1:] != draw.size:  # progressive sizes
             x = F.interpolate(x[None], draw.size, mode="bilinear", antialias=True)[0]
             target = F.interpolate(target[None], draw.size, mode="nearest-exact")[0]
-        return {"image": x, "target": target, "name": f"{source.files.id}, slice {d}"}
+        return {"image": x, "target": target, "name": f"{source.files.images[0]}, slice {d}"}
 
 
 def to_target(codes: NDArray[np.uint8], table: LabelTable) -> Tensor:
@@ -181,6 +187,9 @@ class EpochBatches:
         epoch: counts from 0.
         start: batches of this process to skip, done before an interruption.
         rank, world: this process and how many there are.
+
+    Raises:
+        UsageError: there are fewer slices than processes.
     """
 
     def __init__(
@@ -191,6 +200,11 @@ class EpochBatches:
         size = size_at(config, epoch)
         draws = [Draw(int(index), epoch, place, size) for place, index in enumerate(order)]
         length = len(draws) // world
+        if not length:
+            raise UsageError(
+                f"{len(draws)} training slices cannot be shared by {world} processes. "
+                "Lower train.devices."
+            )
         mine = draws[rank : length * world : world]
         b = config.train.batch_size
         full = max(1, len(mine) // b)  # the last, smaller batch is left out
@@ -210,6 +224,8 @@ def make_loader(batches: EpochBatches, dataset: SliceDataset, workers: int) -> D
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
+        worker_init_fn=_leave_stopping_to_the_main_process,
+        generator=torch.Generator(),  # else every new loader draws from the state that is saved
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=2 if workers else None,
     )
@@ -222,6 +238,10 @@ def collate(items: list[dict[str, Any]]) -> Batch:
         target=torch.stack([item["target"] for item in items]),
         names=[item["name"] for item in items],
     )
+
+
+def _leave_stopping_to_the_main_process(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal
 
 
 def _multiple_of_32(length: float) -> int:

@@ -45,6 +45,12 @@ class SystemProblem(CrosslinkError):
     exit_code = 4
 
 
+class Stopped(CrosslinkError):
+    """Ctrl-C, after which the command line says what was kept."""
+
+    exit_code = 130
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say what was probably meant, as the tail of a message.
 

@@ -185,11 +185,13 @@ def size_scatter(
     axes.set_xscale("log")
     low, high = _size_range(fractions[drawn])
     axes.set_xlim(low, high)
-    for number, one in enumerate(size_bins(fractions[drawn], scores[drawn])):
+    bins = size_bins(fractions[drawn], scores[drawn])
+    for one in bins:
         ends = (max(one.low, low), min(one.high, high))
-        name = "mean of a size class" if number == 0 else "_"
         width = 2.2 if one.images >= 5 else 0.9
-        axes.plot(ends, (one.mean, one.mean), color=PALETTE["ink"], linewidth=width, label=name)
+        axes.plot(ends, (one.mean, one.mean), color=PALETTE["ink"], linewidth=width)
+    if bins:
+        axes.plot([], [], color=PALETTE["ink"], linewidth=2.2, label="mean of a size class")
     axes.axvline(SMALL_TARGET, color=PALETTE["muted"], linestyle="--", linewidth=1)
     if limits is not None:
         axes.set_ylim(*limits)
@@ -448,4 +450,5 @@ def _scaled(pixels: Values, factor: float) -> Values:
         return np.stack([_scaled(channel, factor) for channel in np.moveaxis(pixels, 2, 0)], 2)
     size = [max(1, round(length * factor)) for length in pixels.shape]
     picture = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    resized = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return resized.clip(pixels.min(), pixels.max())  # bicubic curves swing beyond the values

@@ -8,7 +8,7 @@ Order: probabilities of a batch, a whole case, the Predictor, files.
 import glob
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,16 @@ from crosslinknet.models import build_model
 from crosslinknet.preprocess import fit_image, normalise, unfit
 from crosslinknet.readers import (
     is_image,
+    read_case,
     read_image,
+    stem_of,
     suffix_of,
     write_mask,
     write_probabilities,
 )
 
-LOSSLESS = {
-    ".png",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".nii",
-    ".nii.gz",
-}  # masks keep these; others become PNG
+KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images; else PNG
+CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 
 def class_probabilities(logits: Tensor, exclusive: bool) -> Tensor:
@@ -169,8 +165,9 @@ class Predictor:
         """Segment a slice or a volume.
 
         Args:
-            array: (H, W), (D, H, W), or with three channels (H, W, 3); intensities as in the
-                training files (HU for a model trained on HU, 0..255 for 8-bit pictures).
+            array: (H, W) or (D, H, W), and for a model of C > 1 channels (H, W, C) or
+                (D, H, W, C); intensities as in the training files (HU for a model trained on
+                HU, 0..255 for 8-bit pictures).
             spacing: mm per pixel in the array's axis order; the network does not resample, so it
                 only has to have the right length.
 
@@ -179,6 +176,7 @@ class Predictor:
 
         Raises:
             ShapeError: another number of axes or channels; ``spacing`` of the wrong length.
+            DataError: NaN or infinity; intensities that the window is not made for.
         """
         case = self._case(array, spacing)
         codes = predict_case(self.models, case, self.config, self.table).codes
@@ -194,26 +192,35 @@ class Predictor:
     def predict_files(self, files: CaseFiles) -> tuple[Prediction, Grid]:
         """Segment a case on disk; its own orientation comes back with the grid."""
         keep = self.config.predict.probabilities
-        case = read_unlabelled(files, self.config)
+        case = read_case(replace(files, mask=None), self.config.data, self.config.image)
         return predict_case(self.models, case, self.config, self.table, keep), case.grid
 
     def _is_volume(self, array: NDArray[Any]) -> bool:
-        return array.ndim == 3 and not self._is_colour(array)
+        return array.ndim - self._has_channels(array) == 3
 
-    def _is_colour(self, array: NDArray[Any]) -> bool:
-        return self.config.image.channels == 3 and array.ndim == 3 and array.shape[-1] == 3
+    def _has_channels(self, array: NDArray[Any]) -> bool:
+        channels = self.config.image.channels
+        return channels > 1 and array.ndim > 2 and array.shape[-1] == channels
 
     def _case(self, array: NDArray[Any], spacing: tuple[float, ...] | None) -> Case:
         array = np.asarray(array)
-        if self._is_colour(array):
-            image = np.moveaxis(array, -1, 0)[None]  # (1, 3, H, W)
-        elif array.ndim in (2, 3):
-            image = array.reshape(-1, 1, *array.shape[-2:])  # (D, 1, H, W)
-        else:
+        planes = array if self._has_channels(array) else array[..., None]  # (..., H, W, C)
+        if planes.ndim not in (3, 4) or array.size == 0 or array.dtype.kind not in "uif":
+            channels = self.config.image.channels
+            last = f", with the channels on a last axis of {channels}" if channels > 1 else ""
             raise ShapeError(
-                f"predict got an array of shape {array.shape}; it takes (H, W), (D, H, W) or, for "
-                "a model of three channels, (H, W, 3)."
+                f"predict got an array of shape {array.shape} and type {array.dtype}; this model "
+                f"takes numbers (H, W) or (D, H, W){last}."
             )
+        if array.ndim == 3 and array.shape[-1] in (3, 4) and not self._has_channels(array):
+            raise ShapeError(
+                f"predict got an array of shape {array.shape}, which looks like a colour picture; "
+                f"this model takes {self.config.image.channels} channel(s). Give one of them, or "
+                "the slices first: (D, H, W)."
+            )
+        if not np.isfinite(array).all():
+            raise DataError("predict got an array with NaN or infinite pixels. Replace them first.")
+        image = np.moveaxis(planes.reshape(-1, *planes.shape[-3:]), -1, 1)  # (D, C, H, W)
         axes = 3 if self._is_volume(array) else 2
         if spacing is not None and len(spacing) != axes:
             raise ShapeError(f"spacing {spacing} has {len(spacing)} numbers for {axes} axes.")
@@ -274,26 +281,42 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def read_unlabelled(files: CaseFiles, config: Config) -> Case:
-    """Read a case's images alone, several files as channels."""
-    parts = [read_image(path, config.image.slice_axis) for path in files.images]
-    shapes = {grid.shape for _, grid in parts}
-    if len(shapes) > 1:
-        raise ShapeError(f"{files.images[0]}: the channels of one case differ in size: {shapes}.")
-    image = np.concatenate([image for image, _ in parts], axis=1)  # (D, C, H, W)
-    return Case(files.id, files.subject, image, None, parts[0][1])
-
-
 def find_inputs(pattern: str, channels: int) -> list[CaseFiles]:
-    """Files meant by a file name, a folder or a glob pattern.
+    """Files meant by a file name, a folder or a glob pattern, one case each.
+
+    Where all names are nnU-Net's, CASE_0000 to the last channel of the model, the files of one
+    channel each are the channels of CASE.
 
     Args:
         pattern: as typed.
-        channels: of the model; with several, names ending in _0000, _0001 are one case (nnU-Net).
+        channels: of the model.
 
     Raises:
-        DataError: nothing there that can be read, or two files would get one result.
+        DataError: nothing there that can be read, two files would get one result, or a channel
+            is missing.
     """
+    groups: dict[str, list[Path]] = {}
+    found = _files(pattern)
+    numbered = _are_channels(found, channels)
+    for file in found:
+        match = CHANNEL.fullmatch(stem_of(file)) if numbered else None
+        groups.setdefault(match[1] if match else stem_of(file), []).append(file)
+    for name, files in groups.items():
+        together = ", ".join(str(file) for file in files)
+        if not numbered and len(files) > 1:
+            raise DataError(
+                f"{together} would all be written as {name}. Rename them, or segment one folder at "
+                "a time."
+            )
+        if numbered and len(files) != channels:
+            raise DataError(
+                f"case {name} has {len(files)} of {channels} channels ({together}). Give all of "
+                f"{name}_0000 to {name}_{channels - 1:04}, as a folder or a pattern."
+            )
+    return [CaseFiles(name, name, tuple(files)) for name, files in sorted(groups.items())]
+
+
+def _files(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if is_image(p))
@@ -306,18 +329,27 @@ def find_inputs(pattern: str, channels: int) -> list[CaseFiles]:
             f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI). Give a "
             "file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'."
         )
-    groups: dict[str, list[Path]] = {}
-    for file in found:
-        stem = file.name.removesuffix(suffix_of(file))
-        if channels > 1:
-            stem = re.sub(r"_\d{4}$", "", stem)
-        groups.setdefault(stem, []).append(file)
-    for stem, files in groups.items():
-        names = {re.search(r"_(\d{4})$", f.name.removesuffix(suffix_of(f))) for f in files}
-        if len(files) > 1 and (channels == 1 or None in names):
-            listed = ", ".join(f.name for f in files)
-            raise DataError(f"{listed} would all be written as {stem}; rename or move one of them.")
-    return [CaseFiles(stem, stem, tuple(files)) for stem, files in sorted(groups.items())]
+    return found
+
+
+def _are_channels(files: Sequence[Path], channels: int) -> bool:
+    """Whether all names end in the number of a channel, and the files hold one channel each."""
+    matches = [CHANNEL.fullmatch(stem_of(file)) for file in files]
+    if not all(match and int(match[2]) < channels for match in matches):
+        return False
+    return channels == 1 or read_image(files[0], 0)[0].shape[1] == 1  # (D, C, H, W)
+
+
+def mask_path(files: CaseFiles, out: Path) -> Path:
+    """Where the mask of a case is written.
+
+    JPG and BMP images get PNG masks: JPG would blur the labels, BMP cannot hold all of them.
+
+    >>> mask_path(CaseFiles("a.1", "a", (Path("a.1.JPG"),)), Path("out")).as_posix()
+    'out/a.1.png'
+    """
+    suffix = suffix_of(files.images[0])
+    return out / f"{files.id}{suffix if suffix in KEPT else '.png'}"
 
 
 def predict_to_folder(
@@ -325,33 +357,38 @@ def predict_to_folder(
     cases: Sequence[CaseFiles],
     out: Path,
     done: Callable[[Path], None] = lambda path: None,
+    replace_masks: bool = False,
 ) -> list[Path]:
     """Segment cases and write each mask under the case's name, in its own format and grid.
 
     Args:
         predictor: the models.
         cases: what to segment.
-        out: folder; JPG inputs get PNG masks, since JPG would blur the labels.
+        out: folder.
         done: called with every mask that was written.
+        replace_masks: write over masks that are there; never over an input.
 
     Returns:
         Paths of the masks.
 
     Raises:
-        UsageError: a mask would replace an input.
+        UsageError: a mask would replace an input, or another file without ``replace_masks``.
     """
-    written = []
-    for files in cases:
-        source = files.images[0]
-        suffix = suffix_of(source) if suffix_of(source) in LOSSLESS else ".png"
-        target = out / f"{files.id}{suffix}"
-        if any(target.resolve() == image.resolve() for image in files.images):
+    targets = [mask_path(files, out) for files in cases]
+    inputs = {image.resolve() for files in cases for image in files.images}
+    for target in targets:
+        if target.resolve() in inputs:
             raise UsageError(f"{target} is an input and would be overwritten; choose another -o.")
+        if target.exists() and not replace_masks:
+            raise UsageError(
+                f"{target} exists. Choose another -o, or replace the masks there with --force."
+            )
+    for files, target in zip(cases, targets, strict=True):
         prediction, grid = predictor.predict_files(files)
-        write_mask(target, prediction.codes, predictor.table, grid, like=source)
+        like, table = files.images[0], predictor.table
         if prediction.probs is not None:
             probs = out / "probabilities" / target.name
-            write_probabilities(probs, prediction.probs, grid, like=source)
-        written.append(target)
+            write_probabilities(probs, prediction.probs, grid, like, table.classes)
+        write_mask(target, prediction.codes, table, grid, like)
         done(target)
-    return written
+    return targets

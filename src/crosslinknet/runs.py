@@ -1,7 +1,7 @@
 """A run's folder: what is fixed before the first step, and checked before every later one.
 
 ``runs/NAME`` holds config.yaml, manifest.json and splits.json; each fold has its own folder.
-Order: Run, open_run, the manifest.
+Order: Run, plan_run, open_run, the manifest.
 """
 
 import hashlib
@@ -61,8 +61,8 @@ class Run:
         return [open_case(c, config.data, config.image, folder) for c in self.cases(ids)]
 
 
-def open_run(config: Config, resume: bool = False) -> Run:
-    """Find the cases, make the folds and write the run's folder, or check an existing one.
+def plan_run(config: Config, resume: bool = False) -> Run:
+    """Find the cases and make the folds, or take those of an existing run; writes nothing.
 
     Args:
         config: the experiment.
@@ -87,10 +87,25 @@ def open_run(config: Config, resume: bool = False) -> Run:
         _refuse_other_cases(found, splits, folder)
     else:
         splits = make_splits(found, config.split)
-        write_text(folder / "config.yaml", to_yaml(config))
-        write_splits(folder / "splits.json", splits)
-        write_json(folder / "manifest.json", _manifest(config, found, splits))
     return Run(config, found, splits, table)
+
+
+def open_run(config: Config, resume: bool = False) -> Run:
+    """As ``plan_run``, and write what is fixed from now on: config, folds, manifest.
+
+    The config of a run that is continued is written anew where it differs in what may differ
+    (``FREE``), so that it always says how the scores beside it came about.
+    """
+    run = plan_run(config, resume)
+    manifest = run.folder / "manifest.json"
+    if not manifest.exists():
+        write_splits(run.folder / "splits.json", run.splits)
+        write_text(run.folder / "config.yaml", to_yaml(run.config))
+        write_json(manifest, _manifest(run.config, run.found, run.splits))
+    elif to_dict(load_config(run.folder / "config.yaml")) != to_dict(run.config):
+        write_text(run.folder / "config.yaml", to_yaml(run.config))
+        write_json(manifest, read_json(manifest) | {"config_hash": _config_hash(run.config)})
+    return run
 
 
 def record_fold(run: Run, fold: int, facts: dict[str, Any]) -> None:
@@ -144,9 +159,13 @@ def _manifest(config: Config, found: Found, splits: Splits) -> dict[str, Any]:
             "hash": sha256_of_json(names),
         },
         "splits_hash": splits.hash,
-        "config_hash": hashlib.sha256(to_yaml(config, comments=False).encode()).hexdigest(),
+        "config_hash": _config_hash(config),
         "folds": {},
     }
+
+
+def _config_hash(config: Config) -> str:
+    return hashlib.sha256(to_yaml(config, comments=False).encode()).hexdigest()
 
 
 def _refuse_other_config(config: Config, stored: Config, folder: Path) -> None:

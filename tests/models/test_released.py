@@ -263,7 +263,9 @@ def test_an_entry_that_nothing_takes_is_named(name, tmp_path):
     assert f"1 entries are unknown ({name}), 0 are missing" in message
 
 
-@pytest.mark.parametrize("options", [{"in_channels": 3}, {"num_classes": 2}, {"widths": FULL}])
+@pytest.mark.parametrize(
+    "options", [{"in_channels": 3}, {"num_classes": 2}, {"widths": (6, 8, 8, 12, 16)}]
+)
 def test_other_shapes_are_refused_with_both_shapes(options, published):
     message = refusal(network(**options), published, DataError)
     assert "has shape" in message

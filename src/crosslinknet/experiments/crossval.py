@@ -1,7 +1,7 @@
 """Cross-validation: every fold trained, every case predicted by the model that never saw it.
 
 Predictions on disk are the only source of the scores, so they can be scored again at any time.
-Order: run, train (one fold), then the steps they share.
+Order: run, run_fold (one fold), then the steps they share.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crosslinknet.config import Config
-from crosslinknet.evaluate import Scores, evaluate_fold, summarise
-from crosslinknet.files import atomic_path, write_json
-from crosslinknet.predict import load, predict_to_folder
+from crosslinknet.config import RECIPES, Config, TrainConfig, to_dict
+from crosslinknet.errors import UsageError
+from crosslinknet.evaluate import Scores, check_settings, evaluate_fold, summarise
+from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of_json, write_json
+from crosslinknet.labels import label_table
+from crosslinknet.losses import SegmentationLoss
+from crosslinknet.models import build_model
+from crosslinknet.predict import load, mask_path, predict_to_folder
 from crosslinknet.report import write_report
-from crosslinknet.runs import Run, open_run
+from crosslinknet.runs import Run, open_run, plan_run, record_fold
 from crosslinknet.train import Console, train_fold
+from crosslinknet.train.setup import model_spec
 
 ATTENTION_CASES = 6  # cases per fold whose attention maps are kept for the report
 
@@ -31,29 +36,74 @@ def run(config: Config, resume: bool = False, console: Console | None = None) ->
 
     Returns:
         Path of report.html.
+
+    Raises:
+        CrosslinkError: the config or the data are not usable; found before anything is trained.
     """
     console = console or Console()
-    job = open_run(config, resume)
-    announce(job, console)
+    job = begin(config, None, resume, console)
     for fold in range(len(job.splits.folds)):
         train_fold(job, fold, resume, console)
         predict_fold(job, fold, console)
     return summarise_run(job)
 
 
-def train(config: Config, fold: int, resume: bool = False, console: Console | None = None) -> Path:
-    """Train and score one fold; the report covers the folds that are there.
+def run_fold(
+    config: Config, fold: int, resume: bool = False, console: Console | None = None
+) -> Path:
+    """Train and score one fold; the report covers the folds that are finished.
 
     Returns:
         Path of report.html.
+
+    Raises:
+        CrosslinkError: as ``run``; the fold was begun and ``resume`` is off.
     """
     console = console or Console()
     begun = (config.run / "manifest.json").exists()
-    job = open_run(config, resume=resume or begun)
-    announce(job, console)
+    job = begin(config, fold, resume or begun, console)
     train_fold(job, fold, resume, console)
     predict_fold(job, fold, console)
     return summarise_run(job)
+
+
+def begin(config: Config, fold: int | None, resume: bool, console: Console) -> Run:
+    """Check config and data to the last pixel; only then write the run's folder."""
+    check_settings(config.evaluate, config.classes)
+    check_classes(config)
+    job = plan_run(config, resume)
+    if fold is not None and not 0 <= fold < len(job.splits.folds):
+        raise UsageError(
+            f"fold {fold} does not exist; this run has folds 0 to {len(job.splits.folds) - 1}."
+        )
+    announce(job, console)
+    with torch.device("meta"):  # shapes only, no memory
+        build_model(
+            **model_spec(job, SegmentationLoss(config.loss, config.loss.classes == "softmax"))
+        )
+    folds = job.splits.folds if fold is None else [job.splits.folds[fold]]
+    ids = {name for part in folds for name in (*part.train, *part.validation, *part.test)}
+    console.say(f"reading {len(ids)} cases")
+    job.cached(tuple(sorted(ids)))
+    return open_run(config, resume)
+
+
+def check_classes(config: Config) -> None:
+    """Refuse softmax, in which one pixel has one class, for classes that share mask values.
+
+    Raises:
+        UsageError: ``loss.classes`` is softmax and classes of ``data.label_map`` overlap.
+    """
+    table = label_table(config.data.label_map)
+    shared = np.flatnonzero(table.member.sum(axis=1) > 1)
+    if config.loss.classes == "softmax" and shared.size:
+        code = int(shared[0])
+        names = [name for name, has in zip(table.classes, table.member[code], strict=True) if has]
+        raise UsageError(
+            f"loss.classes is softmax, which gives a pixel one class, but mask value "
+            f"{table.values[code - 1]} belongs to {' and '.join(names)} in data.label_map. Set "
+            "loss.classes: sigmoid, or give every mask value to one class."
+        )
 
 
 def announce(job: Run, console: Console) -> None:
@@ -62,7 +112,7 @@ def announce(job: Run, console: Console) -> None:
     subjects = len({case.subject for case in cases})
     console.say(
         f"{len(cases)} cases of {subjects} subjects ({job.found.subject_rule}); layout "
-        f"{job.found.layout}; {len(job.splits.folds)} folds"
+        f"{job.found.layout}; {len(job.splits.folds)} folds: {job.splits.rule}"
     )
     for note in job.found.notes:
         console.say(note)
@@ -71,22 +121,40 @@ def announce(job: Run, console: Console) -> None:
             "Every case counts as a subject of its own. If one person has several images, set "
             "data.subject, or folds will share persons."
         )
+    train = job.config.train
+    own = TrainConfig(recipe=train.recipe)
+    changed = [
+        f"{key} {getattr(train, key)} (the recipe: {getattr(own, key)})"
+        for key in dict.fromkeys(key for recipe in RECIPES.values() for key in recipe)
+        if getattr(train, key) != getattr(own, key)
+    ]
+    console.say(f"recipe {train.recipe}" + (f", but {', '.join(changed)}" if changed else ""))
 
 
 def predict_fold(job: Run, fold: int, console: Console) -> None:
-    """Segment the test cases of a trained fold; nothing is done again that is there."""
+    """Segment the test cases of a trained fold; what these weights made before is kept.
+
+    The manifest says which weights and settings the masks come from. Masks of others, of an
+    earlier training of this fold say, are removed first.
+    """
     folder = job.fold_folder(fold)
+    out, attention = folder / "predictions", folder / "attention"
     cases = job.cases(job.splits.folds[fold].test)
-    out = folder / "predictions"
-    there = {p.name.split(".")[0] for p in out.glob("*")} if out.exists() else set()
-    todo = [case for case in cases if case.id.split(".")[0] not in there]
-    if not todo:
-        return
-    console.say(f"fold {fold}: segmenting {len(todo)} test cases")
-    predict_to_folder(load(folder, job.config.train.accelerator), todo, out)
-    write_attention(
-        job, fold, [case.id for case in cases][:: max(1, len(cases) // ATTENTION_CASES)]
-    )
+    weights = sha256_of_file(folder / "checkpoints" / "model.safetensors")
+    source = sha256_of_json([weights, to_dict(job.config)["predict"]])
+    facts = read_json(job.folder / "manifest.json")["folds"].get(str(fold), {})
+    if facts.get("predictions_from") != source:
+        for path in (*(mask_path(case, out) for case in cases), *attention.glob("*.npz")):
+            path.unlink(missing_ok=True)
+        record_fold(job, fold, facts | {"predictions_from": source})
+    todo = [case for case in cases if not mask_path(case, out).exists()]
+    if todo:
+        console.say(f"fold {fold}: segmenting {len(todo)} test cases")
+        predictor = load(folder, job.config.train.accelerator)
+        predictor.config = predictor.config.model_copy(update={"predict": job.config.predict})
+        predict_to_folder(predictor, todo, out)
+    shown = [case.id for case in cases][:: max(1, len(cases) // ATTENTION_CASES)]
+    write_attention(job, fold, shown[:ATTENTION_CASES])
 
 
 @torch.inference_mode()
@@ -96,14 +164,17 @@ def write_attention(job: Run, fold: int, ids: Sequence[str]) -> None:
     Each file holds image (H, W), mask (H, W) and vertical, horizontal (h, w) in [0, 1], on the
     grid of the network's input. Models without two attention maps write nothing.
     """
-    predictor = load(job.fold_folder(fold), job.config.train.accelerator)
-    model = predictor.models[0]
+    folder = job.fold_folder(fold)
+    paths = {name: folder / "attention" / f"{name}.npz" for name in ids}
+    if all(path.exists() for path in paths.values()):
+        return
+    model = load(folder, job.config.train.accelerator).models[0]
     blocks = getattr(model, "attention_blocks", ())
     if not blocks or not hasattr(model, "stages"):
         return
     which = list(blocks).index(3) if 3 in blocks else 0
     device = next(model.parameters()).device
-    for case in job.cached(tuple(ids[:ATTENTION_CASES])):
+    for case in job.cached(tuple(ids)):
         codes = case.codes
         assert codes is not None
         d = int(np.argmax((codes > 0).sum(axis=(1, 2))))  # the slice with the largest target
@@ -112,8 +183,7 @@ def write_attention(job: Run, fold: int, ids: Sequence[str]) -> None:
         if len(maps[which]) != 2:
             return
         vertical, horizontal = (torch.sigmoid(s)[0, 0].cpu().numpy() for s in maps[which])
-        path = job.fold_folder(fold) / "attention" / f"{case.files.id}.npz"
-        with atomic_path(path) as temporary:
+        with atomic_path(paths[case.files.id]) as temporary:
             np.savez_compressed(
                 temporary,
                 image=case.image[d].mean(axis=0),
@@ -124,12 +194,14 @@ def write_attention(job: Run, fold: int, ids: Sequence[str]) -> None:
 
 
 def summarise_run(job: Run) -> Path:
-    """Score the predictions of all finished folds; write metrics.csv, summary.json, report.html."""
+    """Score the folds whose test cases are all segmented: metrics.csv, summary.json, report.html.
+
+    A fold that another process is still working on is left to that process.
+    """
     scores: list[Scores] = []
     for fold, split in enumerate(job.splits.folds):
-        folder = job.fold_folder(fold)
-        if (folder / "predictions").exists():
-            cases = job.cases(split.test)
+        folder, cases = job.fold_folder(fold), job.cases(split.test)
+        if all(mask_path(case, folder / "predictions").exists() for case in cases):
             out = folder / "metrics.csv"
             scores.append(evaluate_fold(cases, folder / "predictions", job.config, fold, out))
     summary = summarise(scores, job.table.classes, job.config.evaluate)

@@ -11,6 +11,12 @@ from crosslinknet.train import Console
 
 SIZE, SUBJECTS, SLICES = (96, 96), 12, 4
 
+# What is segmented; the lung task merges both kinds of infection, as the paper does.
+TASKS: dict[str, dict[str, list[int]]] = {
+    kind: {"infection": [1, 2]} if kind == "lung" else phantom.label_map
+    for kind, phantom in PHANTOMS.items()
+}
+
 
 def demo(out: Path, kind: str = "lung", console: Console | None = None) -> Path:
     """Train a narrow Crosslink-Net on phantoms, in under three minutes on two cores.
@@ -46,13 +52,13 @@ def demo_config(kind: str, data: Path, out: Path) -> Config:
         {
             "data": {
                 "root": str(data.resolve()),
-                "label_map": PHANTOMS[kind].label_map,
+                "label_map": TASKS[kind],
                 "subject": r"(subject_\d+)",
             },
             "image": {"size": list(SIZE)},
             "split": {"folds": 2},
             "model": {"options": {"widths": [8, 16, 32, 64, 128]}},
-            "train": {"epochs": 30, "lr": 3e-3, "validate_every": 3},
+            "train": {"epochs": 20, "batch_size": 2, "lr": 3e-3, "validate_every": 2},
             "output": {"dir": str(out / "runs"), "name": f"demo-{kind}"},
         }
     )

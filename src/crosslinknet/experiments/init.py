@@ -1,28 +1,39 @@
 """A first config, filled from the data: what the files say goes in, what they cannot say is asked.
 
-Nothing is guessed in silence: every choice is printed with its reason, and the config can be
+Nothing is guessed in silence: every choice is told with its reason, and the config can be
 read and changed before anything is trained.
+Order: init, then what it looks at: a part of the cases, images, masks, subjects and folds.
 """
 
-import math
+import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig, override, parse_config, to_yaml
 from crosslinknet.datasets import Found, find_cases
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
-from crosslinknet.readers import count_values, read_image
+from crosslinknet.geometry import SliceAxis
+from crosslinknet.readers import count_values, read_image, suffix_of
 
-LOOKED_AT = 40  # cases that are opened; evenly spread over the set
-VOLUME_AXIS = "axial"
+MOST_CASES, MOST_BYTES, LEAST_CASES = 1000, 2**28, 10  # that are opened, spread over the set
 LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
+THICK = 1.5  # voxels this much longer in one direction: slices are cut across it
+HOUNSFIELD = -500  # values below are air in CT
+MOST_VALUES = 12  # masks with more values are asked about
+JPG = (".jpg", ".jpeg")
+BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
 
 
-def init(data: Path, out: Path, settings: tuple[str, ...] = (), force: bool = False) -> list[str]:
+def init(
+    data: str | Path, out: str | Path, settings: tuple[str, ...] = (), force: bool = False
+) -> list[str]:
     """Look at a data set and write a commented config.
 
     Args:
@@ -35,115 +46,228 @@ def init(data: Path, out: Path, settings: tuple[str, ...] = (), force: bool = Fa
         What was found and chosen, a sentence each.
 
     Raises:
-        UsageError: ``out`` exists and ``force`` is off.
-        DataError: nothing there that can be read as a data set.
+        UsageError: ``out`` exists and ``force`` is off; an impossible setting.
+        DataError: nothing there that can be read as a data set; JPG masks without
+            ``data.threshold``; masks that are all empty, or no labels.
     """
+    data, out = Path(data), Path(out)
     if out.exists() and not force:
         raise UsageError(f"{out} exists. Choose another -o, or replace it with --force.")
     root: dict[str, Any] = {"root": str(data.resolve())}
     if data.is_file():
         root = {"root": str(data.parent.resolve()), "images": data.name, "layout": "csv"}
-    content = override({"data": root}, tuple(s for s in settings if s.startswith("data.")))
-    given = content["data"]
-    found = find_cases(parse_config({"data": given}).data)
-    files = spread(found)
-    told = [
-        f"{len(found.cases)} cases, layout {found.layout}, subjects by {found.subject_rule}",
+    stated = override({"data": root}, settings)
+    wanted = parse_config(stated, "xln init")
+    found = find_cases(wanted.data)
+    cases = some_cases(found.cases)
+
+    axis = wanted.image.slice_axis if "slice_axis" in stated.get("image", {}) else None
+    image, about_images = look_at_images(cases, axis)
+    refuse_jpg_masks(cases, wanted.data)
+    labels, about_masks = wanted.data.label_map, "data.label_map as stated"
+    if "label_map" not in stated["data"]:
+        labels, about_masks = look_at_masks(found, cases, wanted.data)
+    folds, about_subjects = look_at_subjects(found)
+    proposal = {
+        "data": stated["data"] | {"layout": found.layout, "label_map": labels},
+        "image": image,
+        "split": {"folds": folds},
+        "output": {"name": re.sub(r"[^\w.+-]", "_", out.stem)},
+    }
+    write_text(out, to_yaml(parse_config(override(proposal, settings), "xln init")))
+    return [
+        f"{len(found.cases)} cases, layout {found.layout}, {len(cases)} of them opened",
         *found.notes,
+        *about_images,
+        about_masks,
+        *about_subjects,
     ]
 
-    image, sentences = look_at_images(found, files)
-    told += sentences
-    if "label_map" not in given:
-        given["label_map"], sentence = look_at_masks(
-            found, files, parse_config({"data": given}).data
-        )
-        told.append(sentence)
-    subjects = len({case.subject for case in found.cases})
-    proposal: dict[str, Any] = {"data": given, "image": image}
-    proposal["split"] = {"folds": min(3, max(2, subjects))}
-    proposal["output"] = {"name": out.stem}
-    config = parse_config(override(proposal, settings))
-    write_text(out, to_yaml(config))
-    return told
+
+def some_cases(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
+    """The cases that are opened: all of a small set, else some, evenly spread over it."""
+    files = [file for case in cases for file in (*case.images, case.mask) if file is not None]
+    room = MOST_BYTES / max(1, sum(file.stat().st_size for file in files))
+    count = min(len(cases), MOST_CASES, max(LEAST_CASES, int(room * len(cases))))
+    places = np.linspace(0, len(cases) - 1, count).astype(int)
+    return [cases[place] for place in sorted(set(places.tolist()))]
 
 
-def spread(found: Found) -> list[int]:
-    """Indices of the cases that are opened."""
-    count = len(found.cases)
-    return sorted(set(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int).tolist()))
+@dataclass(frozen=True)
+class Look:
+    """What matters of the images of a case: numbers, no pixels."""
+
+    shape: tuple[int, int, int]  # (D, H, W)
+    spacing: tuple[float, float, float] | None
+    channels: int
+    kinds: frozenset[str]  # number types
+    low: float
+    high: float
 
 
-def look_at_images(found: Found, indices: list[int]) -> tuple[dict[str, Any], list[str]]:
-    """Size, channels and intensities: the ``image`` section and why."""
-    sizes, channels, kinds = Counter[tuple[int, int]](), Counter[int](), Counter[str]()
-    low, high = math.inf, -math.inf
-    for index in indices:
-        parts = [read_image(p, VOLUME_AXIS)[0] for p in found.cases[index].images]  # type: ignore[arg-type]
-        sizes[parts[0].shape[2:]] += 1  # (D, C, H, W)
-        channels[sum(p.shape[1] for p in parts)] += 1
-        kinds[str(parts[0].dtype)] += 1
-        low = min(low, *(float(p.min()) for p in parts))
-        high = max(high, *(float(p.max()) for p in parts))
-    if len(channels) > 1:
-        raise DataError(
-            f"the images have different numbers of channels ({dict(channels)}). Convert them to "
-            "one kind, all grey or all colour."
-        )
-    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
-    side = min(LARGEST_SIDE, max(32, 32 * math.ceil(max(height, width) / 32)))
-    same = len(sizes) == 1 and max(height, width) <= LARGEST_SIDE
-    size = [max(32, 32 * math.ceil(n / 32)) for n in (height, width)] if same else [side, side]
-    fit = "pad" if same else "letterbox"
-    picture = set(kinds) <= {"uint8"}
-    window = "dtype" if picture else "percentile"
-    told = [
-        f"sizes {_listed(sizes)}: image.size {size[0]}x{size[1]}, image.fit {fit}",
-        f"{', '.join(kinds)}, {low:g} to {high:g}, {next(iter(channels))} channel(s): "
-        f"image.window {window}",
-    ]
-    if low < -500 and not picture:
-        told.append(
-            "These look like Hounsfield units: for CT set image.window to lung, kidney or [lo, hi]."
-        )
-    return {"size": size, "fit": fit, "channels": next(iter(channels)), "window": window}, told
-
-
-def look_at_masks(
-    found: Found, indices: list[int], data: DataConfig
-) -> tuple[dict[str, list[int | str]], str]:
-    """Values of the masks: the label_map and why."""
-    if found.label_values:
-        named = {name: list[int | str](values) for name, values in found.label_values.items()}
-        return named, f"label_map {named}, as the data set states"
-    counts: Counter[int | str] = Counter()
-    for index in indices:
-        mask = found.cases[index].mask
-        if mask is not None and mask.suffix.lower() not in (".jpg", ".jpeg"):
-            counts.update(count_values(mask))
-    if not counts or data.threshold is not None:
-        return {"foreground": [1]}, "label_map: what lies above data.threshold is the foreground"
-    values = sorted((v for v in counts if v not in (0, "#000000")), key=str)
-    if not values:
-        raise DataError(
-            f"the {len(indices)} masks that were opened are all empty (value 0 only). Check that "
-            "these are the masks, and data.masks."
-        )
-    if len(values) > 12:
-        raise DataError(
-            f"the masks hold {len(values)} different values, so they are grey pictures rather than "
-            "labels. State where the target begins, such as -s data.threshold=127, or write the "
-            "label_map yourself."
-        )
-    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
-    label_map: dict[str, list[int | str]] = {n: [v] for n, v in zip(names, values, strict=True)}
-    pixels = ", ".join(f"{v}: {n}" for v, n in counts.most_common())
-    return (
-        label_map,
-        f"mask values and pixels in {len(indices)} masks: {pixels}; label_map {label_map}",
+def look(case: CaseFiles, axis: SliceAxis) -> Look:
+    """Open the images of a case; grey pictures that are stored as colour count as grey."""
+    read = [read_image(path, axis) for path in case.images]
+    images, grid = [image for image, _ in read], read[0][1]  # (D, C, H, W) each
+    grey = [i.shape[1] == 3 and bool((i == i[:, :1]).all()) for i in images]
+    return Look(
+        shape=grid.shape,
+        spacing=grid.spacing,
+        channels=sum(1 if g else i.shape[1] for i, g in zip(images, grey, strict=True)),
+        kinds=frozenset(str(image.dtype) for image in images),
+        low=min(float(image.min()) for image in images),
+        high=max(float(image.max()) for image in images),
     )
 
 
-def _listed(sizes: Counter[tuple[int, int]]) -> str:
-    some = [f"{h}x{w}" for (h, w), _ in sizes.most_common(3)]
-    return ", ".join(some) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
+def look_at_images(
+    cases: Sequence[CaseFiles], axis: SliceAxis | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Slices, size, channels and intensities: the ``image`` section and why."""
+    looks = [look(case, "axial" if axis is None else axis) for case in cases]
+    told = []
+    volumes = any(suffix_of(path).startswith(".nii") for case in cases for path in case.images)
+    if volumes and axis is None:
+        axis, sentence = _plane(looks)
+        told.append(sentence)
+        if axis != "axial":
+            looks = [look(case, axis) for case in cases]
+    channels = _channels(looks)
+    size, fit, sentence = _size(looks, volumes)
+    told.append(f"{sentence}: image.size {size[0]}x{size[1]}, image.fit {fit}")
+
+    kinds = frozenset[str]().union(*(one.kinds for one in looks))
+    low, high = min(one.low for one in looks), max(one.high for one in looks)
+    window = "dtype" if kinds == {"uint8"} else "percentile"
+    told.append(
+        f"{channels} channel{'s' if channels > 1 else ''} of {' and '.join(sorted(kinds))}, "
+        f"{low:g} to {high:g}: image.window {window}"
+    )
+    if low < HOUNSFIELD:
+        told.append(
+            "These look like Hounsfield units (CT). A window of the organ sees more: "
+            "image.window lung, kidney or [low, high]"
+        )
+    section = {"size": size, "fit": fit, "channels": channels, "window": window}
+    return section | ({} if axis is None else {"slice_axis": axis}), told
+
+
+def _plane(looks: Sequence[Look]) -> tuple[SliceAxis, str]:
+    """The plane of the patient that the thin sides of the voxels lie in."""
+    spacings = [one.spacing for one in looks if one.spacing is not None]
+    mm = np.median(spacings, axis=0) if spacings else np.ones(3)  # of axial (D, H, W)
+    planes: tuple[SliceAxis, ...] = ("axial", "coronal", "sagittal")  # across dz, dy, dx
+    plane, why = planes[int(np.argmax(mm))], "their longest side lies across these slices"
+    if mm.max() < THICK * np.median(mm):
+        plane, why = "axial", "no side is much longer than the others"
+    sizes = " x ".join(f"{length:.3g}" for length in mm)
+    return plane, f"volumes with voxels of {sizes} mm, {why}: image.slice_axis {plane}"
+
+
+def _size(looks: Sequence[Look], volumes: bool) -> tuple[list[int], str, str]:
+    """Input size, fit, and what they follow from.
+
+    Slices of one size are padded to multiples of 32. So are those of volumes with one
+    spacing, since scaling would change what a millimetre is. Other pictures are scaled to a
+    common size near the middle one.
+    """
+    sizes = Counter(one.shape[1:] for one in looks)
+    shown = [f"{h}x{w}" for (h, w), _ in sizes.most_common(3)]
+    more = f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else ""
+    text = f"slices of {', '.join(shown)}{more}"
+    largest = np.max(list(sizes), axis=0)  # (H, W)
+    steps = [one.spacing[1:] for one in looks if one.spacing is not None]
+    one_scale = volumes and bool(steps) and np.ptp(steps, axis=0).max() <= 0.1 * np.min(steps)
+    if largest.max() <= LARGEST_SIDE and (len(sizes) == 1 or one_scale):
+        return _multiples_of_32(largest), "pad", text
+    middle = np.median([one.shape[1:] for one in looks], axis=0)
+    factor = min(1.0, LARGEST_SIDE / middle.max())
+    return _multiples_of_32(middle * factor), "letterbox", text
+
+
+def _multiples_of_32(size: Any) -> list[int]:
+    return [max(32, 32 * int(np.ceil(length / 32))) for length in size]
+
+
+def _channels(looks: Sequence[Look]) -> int:
+    counts = Counter(one.channels for one in looks)
+    if len(counts) > 1 and set(counts) != {1, 3}:  # grey beside colour is repeated
+        text = ", ".join(f"{number} in {cases} cases" for number, cases in counts.most_common())
+        raise DataError(
+            f"the images have different numbers of channels: {text}. Convert them to one kind."
+        )
+    return max(counts)
+
+
+def refuse_jpg_masks(cases: Sequence[CaseFiles], data: DataConfig) -> None:
+    """Ask for ``data.threshold``, which alone makes labels of JPG masks."""
+    lossy = [case.mask for case in cases if case.mask and suffix_of(case.mask) in JPG]
+    if lossy and data.threshold is None:
+        raise DataError(
+            f"{len(lossy)} of {len(cases)} masks are JPG, {lossy[0]} for one, whose compression "
+            "changes values near every edge. State where the target begins, as in "
+            "-s data.threshold=127 (pixels above it are foreground), or save the masks as PNG."
+        )
+
+
+def look_at_masks(
+    found: Found, cases: Sequence[CaseFiles], data: DataConfig
+) -> tuple[dict[str, list[int | str]], str]:
+    """Values of the masks: the label_map and why."""
+    if data.threshold is not None:
+        return {"foreground": [1]}, f"pixels above {data.threshold} of the masks are foreground"
+    if found.label_values:
+        stated = {
+            re.sub(r"[^\w.+-]+", "_", name): list[int | str](values)
+            for name, values in found.label_values.items()
+        }
+        return stated, f"data.label_map {stated}, as the data set states"
+    masks = [case.mask for case in cases if case.mask is not None]
+    counts: Counter[int | str] = Counter()
+    for mask in masks:
+        counts.update(count_values(mask))
+    values = sorted((v for v in counts if v not in (0, "#000000")), key=lambda v: (str(type(v)), v))
+    if not values:
+        raise DataError(
+            f"the {len(masks)} masks that were opened, {masks[0]} for one, are all empty (value 0 "
+            "only). Check that these are the masks; choose others with -s data.masks=FOLDER"
+        )
+    if len(values) > MOST_VALUES:
+        raise DataError(
+            f"the masks, {masks[0]} for one, hold {len(values)} different values: "
+            f"{', '.join(map(str, values[:8]))}, ... If they are grey pictures, state where the "
+            "target begins, as in -s data.threshold=127; if they are labels, name them all, as in "
+            "-s 'data.label_map={liver: [1], kidneys: [2, 3]}'"
+        )
+    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
+    labels: dict[str, list[int | str]] = {n: [v] for n, v in zip(names, values, strict=True)}
+    pixels = ", ".join(f"{value} ({number} px)" for value, number in counts.most_common())
+    return labels, (
+        f"masks hold {pixels}: data.label_map {labels}; rename the classes, or join values as in "
+        "{all: [1, 2]}"
+    )
+
+
+def look_at_subjects(found: Found) -> tuple[int, list[str]]:
+    """Number of folds, and who counts as a subject."""
+    cases, subjects = len(found.cases), len({case.subject for case in found.cases})
+    told = [f"{subjects} subjects, by {found.subject_rule}"]
+    if subjects == cases:
+        matches = (re.match(BEFORE_LAST, case.id) for case in found.cases)
+        groups = {match[1] for match in matches if match}
+        hint = ""
+        if 1 < len(groups) < cases:
+            hint = (
+                f" The names have {len(groups)} beginnings such as {min(groups)}; if these are "
+                f"persons: -s 'data.subject={BEFORE_LAST}'"
+            )
+        told.append(
+            "If one person has several images, data.subject must say how to tell, or scores come "
+            f"out too good.{hint}"
+        )
+    if found.splits is not None:
+        return len(found.splits), [*told, f"folds are given by {found.splits_file}"]
+    stated = {case.fold for case in found.cases} - {None}
+    if stated:
+        return max(2, len(stated)), [*told, "folds are given by the manifest"]
+    return min(3, max(2, subjects)), told

@@ -112,10 +112,15 @@ def count_macs(model: nn.Module, size: tuple[int, int], maps: bool = False) -> i
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy of the model that has shapes and no values."""
+    """A copy of the model that has shapes and no values; without batch norm, slow on shapes."""
     tensors = [*model.parameters(), *model.buffers()]
     memo: dict[int, Any] = {
         id(t): nn.Parameter(t.to("meta")) if isinstance(t, nn.Parameter) else t.to("meta")
         for t in tensors
     }
-    return copy.deepcopy(model, memo).eval()
+    shell = copy.deepcopy(model, memo).eval()
+    for module in list(shell.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
+    return shell

@@ -3,7 +3,7 @@
 Only the run's folder is read, and the source images where they still are. Whatever is missing
 (a fold, a summary, the images) is said on the page and stops nothing. Structure and prose:
 page.html; looks: page.css. Order of reading: this file, material (what is read), sections (what
-stands where), pictures (which cases are shown), markup (escaping, tables, numbers).
+stands where), warnings, pictures (which cases are shown), words, markup (escaping, numbers).
 """
 
 from importlib.resources import files as package_files
@@ -14,6 +14,7 @@ from crosslinknet.files import write_text
 from crosslinknet.report import sections
 from crosslinknet.report.material import read_material
 from crosslinknet.report.pictures import attention_pictures, case_pictures
+from crosslinknet.report.warnings import warnings
 
 __all__ = ["write_report"]
 
@@ -35,7 +36,7 @@ def write_report(run: Path) -> Path:
     page = Template(_own("page.html")).substitute(
         css=_own("page.css"),
         **sections.header(material),
-        **sections.warnings(material),
+        **warnings(material),
         folds=sections.folds(material),
         **sections.scores(material),
         size=sections.size(material),

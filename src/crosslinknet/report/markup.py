@@ -113,7 +113,7 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 6000:
-        return f"{seconds / 60:.3g} min"
+        return f"{seconds / 60:.1f} min"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min"
 

@@ -1,12 +1,11 @@
 """The sections of the report, in the order of the page; each gives what page.html asks for.
 
 Functions that fill one place give HTML, those that fill several a dictionary of them.
-Order: the words for metrics and levels, then header to configuration.
+Order: header to configuration, then what several of them use.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,37 +27,10 @@ from crosslinknet.report.markup import (
     tag,
     terms,
 )
-from crosslinknet.report.material import FoldFiles, Material
+from crosslinknet.report.material import Material
 from crosslinknet.report.pictures import AttentionPicture, Picked
+from crosslinknet.report.words import LEVELS, MEANING, NORMS, POLICIES, name_of
 
-FEW_SUBJECTS = 20  # below this, a bootstrap interval over subjects tends to be too narrow
-BLIND = 3  # validations in a row without a predicted pixel that count as an alarm
-
-MEANING: dict[str, tuple[str, str]] = {
-    "dice": ("Dice", "2 TP / (2 TP + FP + FN), the overlap: 100 % is identical, 0 % disjoint."),
-    "iou": ("IoU", "TP / (TP + FP + FN), as Dice but stricter; also called Jaccard index."),
-    "sensitivity": ("Sensitivity", "TP / (TP + FN), the share of the target that was found."),
-    "specificity": (
-        "Specificity",
-        "TN / (TN + FP), the share of the background left alone; near 100 % for any small target.",
-    ),
-    "precision": ("Precision", "TP / (TP + FP), the share of the prediction that is right."),
-    "over_rate": ("Over rate", "FP over the {norm}: what was marked too much."),
-    "under_rate": ("Under rate", "FN over the {norm}: what was left out."),
-    "hd": ("Hausdorff", "the largest distance from one outline to the other, in {unit}."),
-    "hd95": ("Hausdorff 95 %", "as HD, with the farthest 5 % of the points let off, in {unit}."),
-}
-NORMS = {"truth": "target area", "union": "union of both areas", "pred": "predicted area"}
-POLICIES = {
-    "worst": "A missed target and a false alarm get the worst value (Dice 0 %, for distances the "
-    "diagonal of the image), so that failing more never looks better. An image that is empty in "
-    "target and prediction shows nothing to compare: it is left out of the means, and counted."
-}
-LEVELS = {
-    "image": "the mean over slices; each slice counts the same",
-    "case": "the mean over cases; a volume is scored as a whole, in 3D",
-    "pooled": "one count over all pixels; large targets weigh most, distances do not exist",
-}
 CAPTION = {"worst": "Worst", "middle": "Middle: around the median", "best": "Best"}
 PAIRS = tag("abbr", "n", title="pairs of target and prediction, empty ones included")
 NO_SCORES = Html('<p class="note">No fold has been tested yet.</p>')
@@ -87,27 +59,26 @@ def header(material: Material) -> dict[str, Html]:
 
 def _headline(material: Material) -> Html:
     name, metric, unit = material.classes[-1], material.metric, material.unit(material.metric)
-    cell = material.cell(name, metric)
-    what, summary = _name(metric), material.summary
-    big = join([number(cell["mean"], unit), tag("span", f"{unit} {what}", css="unit")])
-    of = "" if len(material.config.classes) == 1 else " of the classes' means"
+    summary, cell = material.summary, material.cell(name, metric)
+    big = join([number(cell["mean"], unit), tag("span", f"{unit} {name_of(metric)}", css="unit")])
+    several = len(material.config.classes) > 1
     counts = summary["levels"][material.level][material.config.classes[0]]["counts"]
-    out = counts["n_both_empty"] if name != "average" and material.level != "pooled" else 0
-    sure = (
-        f"95 % interval {span(cell['interval'], unit)} {unit}, from "
-        f"{summary['interval']['resamples']:,} resamples of the subjects."
-        if cell["interval"]
-        else "No interval: it takes at least two subjects and evaluate.bootstrap above 0."
-    )
     amount = count(counts["n"], "case" if material.level == "case" else "image")
-    subjects = len({row.subject for row in material.rows})
-    text = (
-        f"Mean{of} over {amount} of {count(subjects, 'subject')}"
-        f"{f', less {out:,} that are empty in target and prediction' if out else ''}, each scored "
-        f"by the model of the fold that did not train on it. {sure} Empty masks: "
-        f"policy “{summary['policy']}”."
-    )
-    left = join([tag("div", big, css="number"), tag("p", text, css="under")])
+    subjects = count(len({row.subject for row in material.rows}), "subject")
+    out = 0 if several or material.level == "pooled" else counts["n_both_empty"]
+    less = f", less {out:,} that are empty in target and prediction" if out else ""
+    text: list[object] = [
+        f"Mean{' of the classes’ means' if several else ''} over {amount} of {subjects}{less}, "
+        "each scored by the model of the fold that did not train on it. "
+    ]
+    if cell["interval"]:
+        interval = tag("span", f"{span(cell['interval'], unit)} {unit}", css="keep")
+        draws = f"{summary['interval']['resamples']:,} resamples of the subjects"
+        text += ["95 % interval ", interval, f", from {draws}. "]
+    else:
+        text.append("No interval: it takes scores of two subjects and evaluate.bootstrap above 0. ")
+    text.append(f"Empty masks: policy “{summary['policy']}”.")
+    left = join([tag("div", big, css="number"), tag("p", join(text), css="under")])
     return tag("div", join([tag("div", left), _scales(material)]), css="headline")
 
 
@@ -121,7 +92,7 @@ def _scales(material: Material) -> Html:
         lines = [(name, name, metric) for name in material.classes]
     else:
         usual = [m for m in ("dice", "sensitivity", "precision") if m in fractions]
-        lines = [(_name(m), material.classes[0], m) for m in usual or fractions[:3]]
+        lines = [(name_of(m), material.classes[0], m) for m in usual or fractions[:3]]
     parts: list[Html] = []
     for label, name, metric in lines:
         cell = material.cell(name, metric)
@@ -167,7 +138,7 @@ def _tiles(material: Material) -> Html:
         ("False alarms", states.count("false_alarm"), f"of {without}" if without else ""),
     ]
     if len(material.config.classes) == 1:
-        tiles.insert(0, (f"Median {_name(material.metric)}", number(cell["median"], unit), unit))
+        tiles.insert(0, (f"Median {name_of(material.metric)}", number(cell["median"], unit), unit))
     if seconds:
         tiles.append(("Training", duration(seconds), ""))
     each = (
@@ -179,74 +150,6 @@ def _tiles(material: Material) -> Html:
 
 def _with_target(states: Sequence[str]) -> int:
     return sum(state in ("ok", "missed") for state in states)
-
-
-def warnings(material: Material) -> dict[str, Html]:
-    """What a reader must know before quoting a number; hidden where there is nothing."""
-    found = [*_about_subjects(material), *material.missing]
-    found += [*_about_classes(material), *_about_blindness(material)]
-    listed = tag("ul", join(tag("li", text) for text in found))
-    return {"warnings": listed, "warnings_class": e("some" if found else "none")}
-
-
-def _about_subjects(material: Material) -> list[str]:
-    subjects = {row.subject for row in material.rows}
-    cases = {row.case for row in material.rows}
-    found = []
-    if 1 < len(cases) == len(subjects) and all((row.slice or 0) == 0 for row in material.rows):
-        rule = material.manifest.get("data", {}).get("subject_rule", "every file for itself")
-        found.append(
-            f"Folds are by slice: every case counts as a subject of its own (rule: {rule}). If "
-            "several slices come from one person, that person is in training and test at once, "
-            "and these scores are too good. State who is who with data.subject or a manifest."
-        )
-    if 0 < len(subjects) < FEW_SUBJECTS:
-        found.append(
-            f"Only {count(len(subjects), 'subject')}: intervals from so few tend to be too "
-            "narrow, and one unusual subject moves the mean."
-        )
-    return found
-
-
-def _about_classes(material: Material) -> list[str]:
-    seen = {row.class_name for row in material.rows if row.tp + row.fn}
-    return [
-        f"No test image has a target of class {name}: its scores say little, and the average "
-        "leaves it out where it has none. Check data.label_map."
-        for name in material.config.classes
-        if material.rows and name not in seen
-    ]
-
-
-def _about_blindness(material: Material) -> list[str]:
-    found = []
-    for fold in material.folds:
-        if fold.rows and not any(row.tp + row.fp for row in fold.rows):
-            found.append(f"Fold {fold.number} predicts background only, in every test image.")
-        blind = _longest_blind(fold)
-        if blind is not None:
-            first, last, length, recovered = blind
-            found.append(
-                f"Fold {fold.number}: {length} validations in a row (epochs {first} to {last}) "
-                "found no foreground at all; "
-                + ("later ones did." if recovered else "the training ended like this.")
-            )
-    return found
-
-
-def _longest_blind(fold: FoldFiles) -> tuple[int, int, int, bool] | None:
-    """First and last epoch and length of the longest run of validations without foreground."""
-    column = "val_foreground" if "val_foreground" in fold.log else "val_dice"
-    if column not in fold.log:
-        return None
-    known = np.isfinite(fold.log[column])
-    epochs, seen = fold.log["epoch"][known], fold.log[column][known] > 0
-    edges = [-1, *np.flatnonzero(seen).tolist(), len(seen)]
-    start, stop = max(pairwise(edges), key=lambda pair: pair[1] - pair[0])
-    length = stop - start - 1
-    if length < BLIND:
-        return None
-    return int(epochs[start + 1]), int(epochs[stop - 1]), length, stop < len(seen)
 
 
 def folds(material: Material) -> Html:
@@ -343,15 +246,15 @@ def _size_of(material: Material, name: str, k: int) -> Html:
     if not np.isfinite(values).any():
         return tag("p", f"No image has a target or a prediction of {name}.", css="note")
     limits = (-2.0, 102.0) if unit == "%" else None
-    label = f"{_name(metric)}, {unit}"
+    label = f"{name_of(metric)}, {unit}"
     scatter = plots.size_scatter(fractions, values, missed, label, limits)
     cell = material.cell(name, metric, "image") or {"mean": None, "median": None}
     marks = {f"{key} {number(cell[key], unit)}": factor * cell[key]
              for key in ("mean", "median") if cell[key] is not None}  # fmt: skip
     bars = plots.histogram(values, label, (0.0, 100.0) if unit == "%" else None, marks)
     charts = [
-        (scatter, f"size{k}", f"{_name(metric)} of each image against the size of its target"),
-        (bars, f"spread{k}", f"How many images have which {_name(metric)}"),
+        (scatter, f"size{k}", f"{name_of(metric)} of each image against the size of its target"),
+        (bars, f"spread{k}", f"How many images have which {name_of(metric)}"),
     ]
     drawn = [
         figure(Html(plots.svg(drawing, key, text)), e(text), css="chart", above=True)
@@ -359,7 +262,7 @@ def _size_of(material: Material, name: str, k: int) -> Html:
     ]
     return join([
         tag("div", join(drawn), css="charts"),
-        tag("p", _small_and_large(fractions, values, _name(metric), unit)),
+        tag("p", _small_and_large(fractions, values, name_of(metric), unit)),
         fold_out("The means as a table", _bin_table(fractions, values, label)),
     ])  # fmt: skip
 
@@ -394,7 +297,7 @@ def _bin_table(fractions: Any, values: Any, label: str) -> Html:
 def cases(material: Material, picked: Sequence[Picked]) -> dict[str, Html]:
     """Cards of the worst, middle and best slices."""
     lead = (
-        f"Slices in the order of their {_name(material.metric)}, of different subjects where "
+        f"Slices in the order of their {name_of(material.metric)}, of different subjects where "
         "possible. Left the whole slice as it is, right the framed part with both outlines."
     )
     if not picked:
@@ -432,13 +335,18 @@ def _legend(material: Material) -> Html:
 def _card(material: Material, one: Picked) -> Html:
     row, unit = one.rows[0], material.unit(material.metric)
     states = {"missed": "missed", "false_alarm": "false alarm"}
-    tags = [tag("span", states[s], css="tag") for s in {r.state for r in one.rows} & set(states)]
-    score = tag("strong", f"{_name(material.metric)} {number(one.score, unit)} {unit}")
+    several = len(material.config.classes) > 1
+    tags = [
+        tag("span", f"{r.class_name} {states[r.state]}" if several else states[r.state], css="tag")
+        for r in one.rows
+        if r.state in states
+    ]
+    score = tag("strong", f"{name_of(material.metric)} {number(one.score, unit)} {unit}")
     details = [f"fold {row.fold}", f"subject {row.subject}" if row.subject != row.case else ""]
     if any((r.slice or 0) > 0 for r in material.rows):
         details.insert(0, f"slice {row.slice}")
     for r in one.rows:
-        of = f"{r.class_name}: " if len(material.config.classes) > 1 else ""
+        of = f"{r.class_name}: " if several else ""
         value = f"{number(r.values[material.metric], unit)} {unit}, " if len(one.rows) > 1 else ""
         details.append(f"{of}{value}target {100 * r.target_fraction:.2g} % of the slice")
     detail = tag("span", " · ".join(filter(None, details)), css="detail")
@@ -632,7 +540,3 @@ def _heads(material: Material, metrics: Sequence[str]) -> list[Html]:
         short = tag("abbr", record.heading, title=hint)
         heads.append(join([short, tag("small", f"{material.unit(metric)} {arrow}")]))
     return heads
-
-
-def _name(metric: str) -> str:
-    return MEANING.get(metric, (metric, ""))[0]

@@ -3,22 +3,24 @@
 A run may be stopped at any moment, by Ctrl-C or by pulling the plug, and goes on to the same bits:
 the state that is saved (weights, moments, random generators, place in the epoch, sums of the
 log) together with the config determines every later number.
-Order: this file, then setup.py, loop.py, state.py.
+Order: this file, then setup.py, loop.py, state.py, processes.py.
 """
 
 from pathlib import Path
 
 import torch
+from lightning.fabric import Fabric
 
-from crosslinknet.cache import require_foreground
+from crosslinknet.cache import CachedCase, require_foreground
 from crosslinknet.config import Config
 from crosslinknet.data import SliceDataset
 from crosslinknet.errors import UsageError
-from crosslinknet.files import sha256_of_file
+from crosslinknet.files import sha256_of_file, write_bytes
 from crosslinknet.losses import SegmentationLoss
 from crosslinknet.models import build_model
 from crosslinknet.runs import Run, record_fold
 from crosslinknet.train.loop import Loop, close_epoch, forecast, train_epoch
+from crosslinknet.train.processes import launch, ranks_that_say
 from crosslinknet.train.setup import (
     has_bf16,
     make_fabric,
@@ -58,39 +60,63 @@ def train_fold(run: Run, fold: int, resume: bool = False, console: Console | Non
         TrainingError: the loss became NaN or infinite; no checkpoint holds it.
         Interrupted: Ctrl-C or SIGTERM; saved after the current step.
     """
-    config, console = run.config, console or Console()
-    folder = run.fold_folder(fold) / "checkpoints"
-    last = folder / "last.safetensors"
+    config = run.config
     if not 0 <= fold < len(run.splits.folds):
         raise UsageError(
             f"fold {fold} does not exist; this run has 0..{len(run.splits.folds) - 1}."
         )
+    folder = run.fold_folder(fold) / "checkpoints"
+    last = folder / "last.safetensors"
     if last.exists() and not resume:
         raise UsageError(f"{last} exists: fold {fold} was begun. Continue it with --resume.")
+    for leftover in folder.glob(".tmp-*"):  # of a process that was killed while it wrote
+        leftover.unlink()
+
+    fabric = make_fabric(config)
+    split = run.splits.folds[fold]
+    training, watching = run.cached(split.train), run.cached(split.validation)
+    require_foreground(training)
+    console = console or Console()
+    processes = config.train.devices
+    launch(_train, fabric, processes, console, run, fold, training, watching)
+    return folder / "model.safetensors"
+
+
+def _train(
+    fabric: Fabric,
+    console: Console,
+    run: Run,
+    fold: int,
+    training: list[CachedCase],
+    watching: list[CachedCase],
+) -> None:
+    """The work of one process; the first one also writes."""
+    config = run.config
+    folder = run.fold_folder(fold) / "checkpoints"
+    last, best, final = (folder / f"{name}.safetensors" for name in ("last", "best", "model"))
 
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     torch.set_flush_denormal(True)
-    fabric = make_fabric(config)
     torch.manual_seed(config.train.seed)
-    split = run.splits.folds[fold]
-    training, watching = run.cached(split.train), run.cached(split.validation)
-    require_foreground(training)
     dataset = SliceDataset(training, run.table, config)
     watched = SliceDataset(watching, run.table, config) if watching else None
     loss = SegmentationLoss(config.loss, exclusive=config.loss.classes == "softmax")
     spec = model_spec(run, loss)
     bare = build_model(**spec)
-    start_weights(bare, config)
+    if not last.exists():
+        left = start_weights(bare, config)
+        if left:
+            console.warn(f"{config.model.weights} does not fit, and leaves as drawn: {left}")
     model, optimizer = fabric.setup(to_memory_format(bare, config), make_optimizer(bare, config))
     if loss.needs_maps:
         model.mark_forward_method("forward_with_maps")
 
     progress = Progress()
     if last.exists():
-        progress = load_state(last, bare, optimizer)
+        progress = load_state(last, bare, optimizer, fabric.strategy.precision)
         if progress.finished:
-            return folder / "model.safetensors"
+            return
         console.say(f"fold {fold}: going on at epoch {progress.epoch + 1}, step {progress.step}")
 
     loop = Loop(fabric, model, bare, optimizer, loss, dataset, watched, config, progress, console)
@@ -98,28 +124,28 @@ def train_fold(run: Run, fold: int, resume: bool = False, console: Console | Non
 
     def save() -> None:
         if fabric.is_global_zero:
-            save_state(last, bare, optimizer, progress)
-        fabric.barrier()
+            save_state(last, bare, optimizer, fabric.strategy.precision, progress)
 
     with stop_signal() as stopped:
         while progress.epoch < config.train.epochs and not stopping_early(config, progress):
             for _ in train_epoch(loop):
-                if stopped() or loop.save_is_due():
+                stop = ranks_that_say(fabric, stopped())
+                if stop or loop.save_is_due():
                     save()
-                if stopped():
+                if stop:
                     raise Interrupted
-            close_epoch(loop)
+            better = close_epoch(loop)
             if fabric.is_global_zero:
-                if config.train.keep == "best" and progress.validations_without_gain == 0:
-                    write_model(folder / "best.safetensors", bare, spec, config, fold)
+                if config.train.keep == "best" and better:
+                    write_model(best, bare, spec, config, fold)
                 write_log(run.fold_folder(fold) / "log.csv", progress)
             save()
+            if ranks_that_say(fabric, stopped()):
+                raise Interrupted
 
-    final = folder / "model.safetensors"
     if fabric.is_global_zero:
-        best = folder / "best.safetensors"
         if best.exists():
-            best.replace(final)
+            write_bytes(final, best.read_bytes())
         else:
             write_model(final, bare, spec, config, fold)
         record_fold(run, fold, {
@@ -130,8 +156,8 @@ def train_fold(run: Run, fold: int, resume: bool = False, console: Console | Non
             "weights_sha256": sha256_of_file(final),
         })  # fmt: skip
         progress.finished = True
-    save()
-    return final
+        save()
+        best.unlink(missing_ok=True)  # not earlier: a resumed run would take the last epoch's
 
 
 def stopping_early(config: Config, progress: Progress) -> bool:

@@ -17,11 +17,12 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from crosslinknet.checkpoint import load_random, random_tensors
-from crosslinknet.config import Config
+from crosslinknet.config import Config, PredictConfig
 from crosslinknet.data import Batch, EpochBatches, SliceDataset, make_loader, size_at, to_target
 from crosslinknet.errors import TrainingError
 from crosslinknet.losses import Parts, SegmentationLoss
 from crosslinknet.predict import predict_batch
+from crosslinknet.train.processes import mean_over_processes, ranks_that_say
 from crosslinknet.train.setup import learning_rate
 from crosslinknet.train.state import LOG_COLUMNS, Console, Progress
 
@@ -74,18 +75,17 @@ def train_epoch(loop: Loop) -> Iterator[None]:
     loop.model.train()
     began = time.monotonic()
     for batch in loader:
-        parts = forward(loop, batch)
-        values = torch.stack(
-            [parts.total.detach(), parts.bce, parts.dice, parts.attention]
-        ).tolist()
-        if not all(map(math.isfinite, values)):
-            raise TrainingError(_not_finite("loss", values[0], loop, batch))
         first_of_group = progress.batch - progress.batch % train.accumulate
         group = min(train.accumulate, per_epoch - first_of_group)
-        progress.batch += 1
-        ends_group = progress.batch % train.accumulate == 0 or progress.batch == per_epoch
+        ends_group = progress.batch + 1 == first_of_group + group
         with loop.fabric.no_backward_sync(loop.model, enabled=not ends_group):
+            parts = forward(loop, batch)
+            values = torch.stack(
+                [parts.total.detach(), parts.bce, parts.dice, parts.attention]
+            ).tolist()
+            require_finite("loss", values, loop, batch)
             loop.fabric.backward(parts.total / group)
+        progress.batch += 1
         for i, value in enumerate((*values, parts.valid_images)):
             progress.sums[i] += value
         if ends_group:
@@ -93,8 +93,8 @@ def train_epoch(loop: Loop) -> Iterator[None]:
             for parameters in loop.optimizer.param_groups:
                 parameters["lr"] = rate
             norm = clip_gradients(loop)
-            if not math.isfinite(norm) and train.precision != "16":  # the 16-bit scaler skips these
-                raise TrainingError(_not_finite("gradient", norm, loop, batch))
+            if not getattr(loop.fabric.strategy.precision, "scaler", None):  # it skips such steps
+                require_finite("gradient", [norm], loop, batch)
             loop.optimizer.step()
             loop.optimizer.zero_grad()
             progress.step += 1
@@ -117,25 +117,53 @@ def forward(loop: Loop, batch: Batch) -> Parts:
     return loop.loss(loop.model(image), [], target)
 
 
-def close_epoch(loop: Loop) -> None:
-    """Validate if it is time, write the epoch's row, move on to the next one."""
+def require_finite(what: str, values: list[float], loop: Loop, batch: Batch) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        TrainingError: in every process, if a value of any process is not finite; it names the
+            files of that batch.
+    """
+    bad = [value for value in values if not math.isfinite(value)]
+    if ranks := ranks_that_say(loop.fabric, bool(bad)):
+        progress = loop.progress
+        text = (
+            f"the {what} became {bad[0] if bad else ''} at epoch {progress.epoch + 1}, step "
+            f"{progress.step + 1}, on the batch [{'; '.join(batch.names)}]. The checkpoints are "
+            "from before this step. Look at these images first; if they are fine, lower train.lr "
+            "or set train.precision=32."
+        )
+        raise TrainingError(loop.fabric.broadcast(text, src=ranks[0]))
+
+
+def close_epoch(loop: Loop) -> bool:
+    """Validate if it is time, write the epoch's row, move on to the next one.
+
+    Returns:
+        Whether this epoch has the best validation Dice so far.
+    """
     progress, config = loop.progress, loop.config
     per_epoch = len(loop.batches(progress.epoch))
     steps = -(-per_epoch // config.train.accumulate)
-    *means, valid, norm = progress.sums
+    *means, valid, norm = mean_over_processes(loop.fabric, progress.sums)
     row: list[float | None] = [
         progress.epoch,
         progress.step,
         loop.optimizer.param_groups[0]["lr"],
         *(value / per_epoch for value in means),
-        valid,
+        valid * loop.fabric.world_size,
         norm / steps,
         round(progress.seconds, 3),
     ]
     due = (progress.epoch + 1) % config.train.validate_every == 0
     last_epoch = progress.epoch + 1 == config.train.epochs
-    watched = validate(loop) if loop.watched is not None and (due or last_epoch) else None
-    if watched is not None:
+    watched: tuple[float, float, float] | None = None
+    better = False
+    if loop.watched is not None and (due or last_epoch):
+        # Process 0 speaks for all, since running means of batch norm differ between processes.
+        watched = validate(loop) if loop.fabric.is_global_zero else None
+        watched = loop.fabric.broadcast(watched)
+        assert watched is not None
         _, dice, foreground = watched
         better = dice > progress.best_dice
         progress.best_dice = max(dice, progress.best_dice)
@@ -150,6 +178,7 @@ def close_epoch(loop: Loop) -> None:
     progress.total_seconds += progress.seconds
     progress.epoch, progress.batch, progress.seconds = progress.epoch + 1, 0, 0.0
     progress.sums = [0.0] * 6
+    return better
 
 
 def clip_gradients(loop: Loop) -> float:
@@ -167,9 +196,11 @@ def validate(loop: Loop) -> tuple[float, float, float]:
     """Loss, mean Dice and share of predicted foreground on the validation slices.
 
     Dice is the mean over slices on the network's own grid; slices that are empty in both masks
-    are left out. It steers and warns; the reported scores come from evaluate.py.
+    are left out. It steers and warns; the reported scores come from evaluate.py. Settings of
+    ``predict`` are not used: they may differ between a run and its continuation.
     """
     assert loop.watched is not None
+    config = loop.config.model_copy(update={"predict": PredictConfig()})
     loop.bare.eval()
     losses, dices, marked, pixels = [], [], 0, 0
     for case in loop.watched.cases:
@@ -180,8 +211,8 @@ def validate(loop: Loop) -> tuple[float, float, float]:
             target = to_target(np.array(codes[d : d + 1]), loop.watched.table)
             target = target.to(loop.fabric.device)
             with loop.fabric.autocast():
-                probs = predict_batch([loop.bare], image, loop.config)  # (1, K, H, W)
-            pred = probs > loop.config.predict.threshold
+                probs = predict_batch([loop.bare], image, config)  # (1, K, H, W)
+            pred = probs > config.predict.threshold
             losses.append(validation_loss(probs, target))
             marked, pixels = marked + int(pred.sum()), pixels + pred.numel()
             overlap = (pred * target).sum(dim=(0, 2, 3))
@@ -252,15 +283,6 @@ def _sound_alarm(loop: Loop) -> None:
         )
         loop.progress.alarms.append(alarm)
         loop.console.warn(alarm)
-
-
-def _not_finite(what: str, value: float, loop: Loop, batch: Batch) -> str:
-    progress = loop.progress
-    return (
-        f"the {what} became {value} at epoch {progress.epoch + 1}, step {progress.step + 1}, on "
-        f"the batch [{'; '.join(batch.names)}]. The checkpoints are from before this step. Look at "
-        "these images first; if they are fine, lower train.lr or set train.precision=32."
-    )
 
 
 def _peak_memory() -> int:

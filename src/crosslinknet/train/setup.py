@@ -5,31 +5,47 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
 from crosslinknet.config import Config
-from crosslinknet.errors import DataError
+from crosslinknet.errors import DataError, SystemProblem, UsageError
 from crosslinknet.losses import SegmentationLoss
 from crosslinknet.models.layers import init_gaussian
 from crosslinknet.models.released import load_released
+from crosslinknet.predict import pick_device
 from crosslinknet.runs import Run
 
 
 def make_fabric(config: Config) -> Fabric:
-    """Devices and precision; bf16 only where the hardware computes it."""
+    """Devices and precision, not launched yet; bf16 only where the hardware computes it.
+
+    Raises:
+        UsageError: 16-bit floats on a CPU.
+        SystemProblem: a device is not there.
+    """
     train = config.train
+    kind = pick_device(train.accelerator).type
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind, train.devices)
+    if train.devices > there:
+        raise SystemProblem(f"train.devices is {train.devices}, but there is {there} x {kind}.")
     precision = train.precision
+    if precision == "16" and kind == "cpu":
+        raise UsageError("train.precision=16 needs a GPU; a CPU trains with bf16 or 32.")
     if precision == "auto":
         precision = "bf16" if has_bf16(train.accelerator) else "32"
     names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-    fabric = Fabric(
+    spawned = DDPStrategy(
+        start_method="spawn",
+        find_unused_parameters=config.loss.form == "released",  # its heads get no gradient
+    )
+    return Fabric(
         accelerator=train.accelerator,
         devices=train.devices,
+        strategy="auto" if train.devices == 1 else spawned,
         precision=names[precision],  # type: ignore[arg-type]
     )
-    fabric.launch()
-    return fabric
 
 
 def has_bf16(accelerator: str) -> bool:
@@ -52,13 +68,20 @@ def model_spec(run: Run, loss: SegmentationLoss) -> dict[str, Any]:
     } | config.model.options
 
 
-def start_weights(model: nn.Module, config: Config) -> None:
-    """Draw the first weights, or take those of ``model.weights``."""
+def start_weights(model: nn.Module, config: Config) -> list[str]:
+    """Draw the first weights, or take those of ``model.weights``.
+
+    Returns:
+        Names of the tensors that ``model.weights`` could not fill; they keep their drawn values.
+
+    Raises:
+        DataError: the file is damaged or of another network.
+    """
     if config.train.init == "gaussian":
         init_gaussian(model)
     path = config.model.weights
     if path is None:
-        return
+        return []
     if path.suffix == ".safetensors":
         tensors, _ = read_checkpoint(path, MODEL_FORMAT)
         weights = part("model", tensors)
@@ -69,8 +92,9 @@ def start_weights(model: nn.Module, config: Config) -> None:
                 f"{path} is of another network: {len(fitting)} of {len(own)} tensors fit."
             )
         model.load_state_dict(fitting, strict=False)
-    else:
-        load_released(model, path)
+        return [name for name in own if name not in fitting]
+    load_released(model, path)
+    return []
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:

@@ -6,7 +6,8 @@ Order: Progress, Console (who hears of it), state on disk, the log, stopping.
 import csv
 import io
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,22 +75,42 @@ class Console:
         """Called after every epoch with its row of the log."""
 
 
-def save_state(path: Path, model: nn.Module, optimizer: Any, progress: Progress) -> None:
-    """Everything that later steps depend on, in one atomic file."""
+def save_state(
+    path: Path, model: nn.Module, optimizer: Any, precision: Any, progress: Progress
+) -> None:
+    """Everything that later steps depend on, in one atomic file.
+
+    Args:
+        path: of the file.
+        model: the network itself.
+        optimizer: Fabric's wrapper.
+        precision: Fabric's plugin; with 16-bit floats it has a loss scale.
+        progress: where the training stands.
+
+    Raises:
+        TrainingError: a weight or moment is NaN or infinite.
+        SystemProblem: the disk is full or not writable.
+    """
     tensors = (
         prefixed("model", model.state_dict())
         | prefixed("optimizer", optimizer_tensors(optimizer.optimizer))
         | prefixed("random", random_tensors())
     )
-    write_checkpoint(path, tensors, {"format": STATE_FORMAT, "progress": asdict(progress)})
+    info = {
+        "format": STATE_FORMAT,
+        "progress": asdict(progress),
+        "scaler": precision.state_dict(),
+    }
+    write_checkpoint(path, tensors, info)
 
 
-def load_state(path: Path, model: nn.Module, optimizer: Any) -> Progress:
+def load_state(path: Path, model: nn.Module, optimizer: Any, precision: Any) -> Progress:
     """Put a saved state back; returns where the training stood."""
     tensors, info = read_checkpoint(path, STATE_FORMAT)
     model.load_state_dict(part("model", tensors))
     load_optimizer(optimizer.optimizer, part("optimizer", tensors))
     load_random(part("random", tensors))
+    precision.load_state_dict(info["scaler"])
     return Progress(**info["progress"])
 
 
@@ -117,17 +138,30 @@ def stop_signal() -> Iterator[Any]:
 
     A second Ctrl-C stops at once. Yields a function that tells whether a stop was asked for.
     """
-    asked = False
+    heard: list[int] = []
 
-    def ask(signum: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def ask(signum: int) -> None:
+        if signum in heard and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        asked = True
+        heard.append(signum)
 
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    with on_stop_signals(ask):
+        yield lambda: bool(heard)
+
+
+@contextmanager
+def on_stop_signals(react: Callable[[int], None]) -> Iterator[None]:
+    """Within the block, Ctrl-C and SIGTERM call ``react``; only a main thread hears signals."""
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        react(signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
