@@ -11,13 +11,14 @@ __version__ = "0.1.0"
 
 _PLACES = {  # public name -> module that defines it
     "build_model": "crosslinknet.models",
+    "demo": "crosslinknet.experiments.demo",
     "doctor": "crosslinknet.experiments.doctor",
     "evaluate_folders": "crosslinknet.evaluate",
     "init": "crosslinknet.experiments.init",
     "load": "crosslinknet.predict",
     "load_config": "crosslinknet.config",
     "run": "crosslinknet.experiments.crossval",
-    "train": "crosslinknet.experiments.crossval",
+    "run_fold": "crosslinknet.experiments.crossval",
     "write_report": "crosslinknet.report",
 }
 _MODULES = ("metrics",)

@@ -2,17 +2,19 @@
 
 0 ok, 1 findings, 2 usage, 3 data, 4 environment, 130 stopped by the user. Heavy imports happen
 inside the functions, so that ``--help`` answers at once.
+Order: main, the commands, what they share.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from crosslinknet import __version__
-from crosslinknet.errors import CrosslinkError, UsageError
+from crosslinknet.errors import CrosslinkError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -25,6 +27,7 @@ app = typer.Typer(
     help="Medical image segmentation, slice by slice: from a folder of images and masks to a "
     "cross-validated report and a model that predicts.\n\n"
     "First steps: xln demo; then xln init DATA -o exp.yaml and xln run exp.yaml",
+    epilog="Example: xln init DATA -o exp.yaml",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -34,32 +37,33 @@ app = typer.Typer(
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "-s", "--set", help="Change a key of the config, as -s train.epochs=40; repeatable."
+        "-s",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the config, as -s train.epochs=40; repeatable.",
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run was stopped.")]
-ConfigFile = Annotated[Path, typer.Argument(help="Config file (YAML); xln init writes one.")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="Config file (YAML); xln init writes one.")
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results.")]
 
 
 def main() -> None:
     """Run the command line; deliberate errors become one paragraph and their exit code."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except CrosslinkError as error:
         _fail(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort) as error:
-        saved = " Saved; continue with --resume." if type(error).__name__ == "Interrupted" else ""
-        _fail(f"Stopped.{saved}", 130)
-    sys.exit(code if isinstance(code, int) else 0)
+    except ImportError as error:
+        if (error.name or "").startswith("crosslinknet"):
+            raise
+        _fail(f"a package cannot be loaded ({error}). Install it anew: pip install crosslinknet", 4)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, on a GPU
+            raise
+        _fail(f"{error} Lower image.size, train.batch_size or predict.batch_size.", 4)
 
 
 @app.callback(invoke_without_command=True)
@@ -72,9 +76,8 @@ def _top(
 
 
 @app.command(epilog="Example: xln doctor")
-def doctor() -> int:
-    """Look at this machine: versions, devices, memory, disk."""
-    from rich.console import Console as Screen
+def doctor() -> None:
+    """Look at this machine: versions, devices, memory, disk. Exit code 4 if something is amiss."""
     from rich.table import Table
 
     from crosslinknet.experiments.doctor import doctor as examine
@@ -82,9 +85,10 @@ def doctor() -> int:
     findings = examine()
     table = Table(box=None, show_header=False)
     for finding in findings:
-        table.add_row("[green]ok[/]" if finding.ok else "[red]!![/]", finding.name, finding.value)
-    Screen().print(table)
-    return 0 if all(finding.ok for finding in findings) else 4
+        table.add_row("ok" if finding.ok else "!!", finding.name, finding.value)
+    _print(table)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(4)
 
 
 @app.command(epilog="Example: xln demo -o demo")
@@ -92,24 +96,27 @@ def demo(
     out: Out = Path("xln-demo"),
     kind: Annotated[str, typer.Option(help="lung, heart or kidney.")] = "lung",
 ) -> None:
-    """Make a small data set, train two folds on it, write a report; under three minutes."""
+    """Train two folds on made-up data and write a report; under three minutes."""
     from crosslinknet.experiments.demo import demo as show
 
-    with _screen() as screen:
-        report = show(out, kind, screen.console)
+    with _console("xln demo goes on where it was stopped.") as console:
+        report = show(out, kind, console)
+    _print_scores(report.parent)
     print(f"Report: {report.resolve()}")
 
 
 @app.command(epilog="Example: xln init data/ -o exp.yaml")
 def init(
-    data: Annotated[Path, typer.Argument(help="Folder with the data, or a CSV manifest.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Config file to write.")] = Path(
-        "exp.yaml"
-    ),
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder with the data, or a CSV manifest.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="CONFIG", help="Config file to write.")
+    ] = Path("exp.yaml"),
     settings: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Look at a data set and write a config that fits it, every line explained."""
+    """Look at a data set and write a config that fits it, every key explained."""
     from crosslinknet.experiments.init import init as begin
 
     for line in begin(data, out, tuple(settings or ()), force):
@@ -122,8 +129,8 @@ def run(config: ConfigFile, settings: Settings = None, resume: Resume = False) -
     """Train and score all folds, and write the report."""
     from crosslinknet.experiments.crossval import run as run_all
 
-    with _screen() as screen:
-        report = run_all(_config(config, settings), resume, screen.console)
+    with _console("What was done is kept; continue with --resume.") as console:
+        report = run_all(_config(config, settings), resume, console)
     _print_scores(report.parent)
     print(f"Report: {report.resolve()}")
 
@@ -135,11 +142,11 @@ def train(
     settings: Settings = None,
     resume: Resume = False,
 ) -> None:
-    """Train and score one fold."""
-    from crosslinknet.experiments.crossval import train as train_one
+    """Train and score one fold. The report covers the folds that are finished."""
+    from crosslinknet.experiments.crossval import run_fold
 
-    with _screen() as screen:
-        report = train_one(_config(config, settings), fold, resume, screen.console)
+    with _console("What was done is kept; continue with --resume.") as console:
+        report = run_fold(_config(config, settings), fold, resume, console)
     _print_scores(report.parent)
     print(f"Report: {report.resolve()}")
 
@@ -156,21 +163,39 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities.")
     ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of predict, as predict.flip=true.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace masks that are there.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Segment new images; masks come out on each input's own grid."""
+    from crosslinknet.config import override, parse_config, to_dict
     from crosslinknet.predict import find_inputs, load, predict_to_folder
 
+    wanted = [*(settings or ()), *(["predict.probabilities=true"] if probabilities else [])]
+    for setting in wanted:
+        if not setting.startswith("predict."):
+            raise UsageError(
+                f"-s {setting!r}: a trained model takes keys of predict only, as -s "
+                "predict.threshold=0.4; everything else was fixed by its training."
+            )
     predictor = load(model, device)
-    if probabilities:
-        config = predictor.config
-        wanted = config.predict.model_copy(update={"probabilities": True})
-        predictor.config = config.model_copy(update={"predict": wanted})
-    cases = find_inputs(images, predictor.config.image.channels)
-    with _screen() as screen:
-        bar = screen.bars.add_task("segmenting", total=len(cases))
-        predict_to_folder(predictor, cases, out, lambda _: screen.bars.advance(bar))
-    print(f"{len(cases)} masks in {out} ({len(predictor.models)} models averaged)")
+    changed = parse_config(override(to_dict(predictor.config), tuple(wanted)), "xln predict")
+    predictor.config = changed
+    cases = find_inputs(images, changed.image.channels)
+    with _bars("Masks that were finished are kept.") as bars:
+        bar = bars.add_task("segmenting", total=len(cases))
+        predict_to_folder(predictor, cases, out, lambda _: bars.advance(bar), force)
+    count = len(predictor.models)
+    models = "one model" if count == 1 else f"mean of {count} models"
+    print(f"{len(cases)} mask{'s' if len(cases) > 1 else ''} in {out} ({models})")
 
 
 @app.command(epilog="Example: xln evaluate masks/ reference/ -o scores --label tumour=2")
@@ -181,43 +206,69 @@ def evaluate(
     label: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="CLASS=VALUES",
             help="Class and its mask values, as tumour=2 or infection=1,2; repeatable. "
-            "Default: foreground=1."
+            "Default: foreground=1.",
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Take label_map, subject and evaluate from this config.")
+        Path | None,
+        typer.Option(
+            metavar="CONFIG",
+            help="Take label_map, subject, threshold, slice_axis and evaluate from this config.",
+        ),
     ] = None,
     subject: Annotated[
-        str | None, typer.Option(help="Regular expression with one group on the file name.")
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Subject: the one (group) of this expression in the file name."
+        ),
     ] = None,
     threshold: Annotated[
-        int | None, typer.Option(help="Grey references: pixels above it count as 1.")
+        int | None,
+        typer.Option(metavar="GREY", help="Grey references: pixels above it count as 1."),
+    ] = None,
+    pred_threshold: Annotated[
+        int | None,
+        typer.Option(metavar="GREY", help="Grey predictions: pixels above it count as 1."),
     ] = None,
     spacing: Annotated[
-        str | None, typer.Option(help="mm per pixel: dy,dx or dz,dy,dx; default: the files' own.")
+        str | None,
+        typer.Option(
+            metavar="MM", help="mm per pixel: dy,dx or dz,dy,dx; default: the files' own."
+        ),
+    ] = None,
+    slice_axis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS", help="Volumes: axial, coronal, sagittal, or 0, 1, 2; default: axial."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s", "--set", metavar="KEY=VALUE", help="Change a key, as evaluate.or_ur_norm=union."
+        ),
     ] = None,
 ) -> None:
-    """Score predicted masks against references: per_image.csv and summary.json."""
-    from crosslinknet.config import DataConfig, EvaluateConfig, load_config, parse_config
+    """Score masks against references. Writes per_image.csv and summary.json."""
+    from crosslinknet.config import load_config, override, parse_config, to_dict
     from crosslinknet.evaluate import evaluate_folders
 
-    data, settings = DataConfig(root=ref), EvaluateConfig()
+    given: dict[str, Any] = {"data": {"root": str(ref)}, "image": {}}
     if config is not None:
-        loaded = load_config(config)
-        data, settings = loaded.data, loaded.evaluate
-    changes = {
-        "label_map": dict(_label(text) for text in label) if label else None,
-        "subject": subject,
-        "threshold": threshold,
-    }
-    given = {key: value for key, value in changes.items() if value is not None}
-    data = parse_config({"data": data.model_dump(mode="json") | given}, "xln evaluate").data
-    with _screen() as screen:
-        bar = screen.bars.add_task("scoring", total=None)
+        given = to_dict(load_config(config))
+    options = {"label_map": _labels(label), "subject": subject, "threshold": threshold}
+    given["data"] |= {key: value for key, value in options.items() if value is not None}
+    if slice_axis is not None:
+        given["image"] |= {"slice_axis": int(slice_axis) if slice_axis.isdecimal() else slice_axis}
+    chosen = parse_config(override(given, tuple(settings or ())), "xln evaluate")
+    with _bars("Nothing was written.") as bars:
+        bar = bars.add_task("scoring", total=None)
         evaluate_folders(
-            pred, ref, out, data=data, config=settings, spacing=_spacing(spacing),
-            done=lambda _: screen.bars.advance(bar),
+            pred, ref, out, data=chosen.data, config=chosen.evaluate, spacing=_spacing(spacing),
+            slice_axis=chosen.image.slice_axis, pred_threshold=pred_threshold,
+            done=lambda _: bars.advance(bar),
         )  # fmt: skip
     _print_scores(out)
     print(f"Scores: {out}")
@@ -237,9 +288,8 @@ def report(
 def models(
     size: Annotated[int, typer.Option(help="Height and width for the multiply-accumulates.")] = 256,
 ) -> None:
-    """List the networks with parameters, multiply-accumulates and file size."""
+    """List the networks with parameters, cost and file size."""
     import torch
-    from rich.console import Console as Screen
     from rich.table import Table
 
     from crosslinknet.models import MODELS, VARIANTS, count_macs, count_parameters
@@ -250,7 +300,7 @@ def models(
     for name, model in MODELS.items():
         for options in VARIANTS.get(name, [{}]):
             with torch.device("meta"):
-                network = MODELS[name].build(**options)
+                network = model.build(**options)
             bytes_ = sum(t.numel() * t.element_size() for t in network.state_dict().values())
             table.add_row(
                 name,
@@ -260,7 +310,7 @@ def models(
                 f"{bytes_ / 2**20:.1f}",
                 model.source,
             )
-    Screen().print(table)
+    _print(table)
 
 
 def _config(path: Path, settings: list[str] | None) -> "Config":
@@ -270,33 +320,43 @@ def _config(path: Path, settings: list[str] | None) -> "Config":
 
 
 def _print_scores(folder: Path) -> None:
-    """The headline table of a run."""
-    from rich.console import Console as Screen
+    """The tables of a run or of an evaluation: images, and cases where these are volumes."""
     from rich.table import Table
 
+    from crosslinknet.evaluate import printed_table
     from crosslinknet.files import read_json
 
     summary = read_json(folder / "summary.json")
-    for name, level in summary["levels"].items():
-        if name != "image":
-            continue
-        table = Table("class", "metric", "mean", "95 % interval", "median", "n", box=None)
-        for label, entry in level.items():
-            for metric, v in entry["metrics"].items():
-                low, high = v["interval"] or (None, None)
-                table.add_row(
-                    label, metric, _number(v["mean"]), f"{_number(low)} .. {_number(high)}",
-                    _number(v.get("median")), str(v.get("n", "")),
-                )  # fmt: skip
-        Screen().print(table)
+    levels = list(summary["levels"])
+    if len(levels) > 1:
+        numbers = {name: _number_of(summary["levels"][name]) for name in levels}
+        volumes = numbers.get("case", 0) < numbers.get("image", 0)
+        levels = [name for name in levels if name == "image" or (name == "case" and volumes)]
+    for level in levels:
+        printed = printed_table(summary, level)
+        table = Table(box=None, title=printed.caption, title_justify="left", title_style="bold")
+        for i, heading in enumerate(printed.header):
+            table.add_column(heading, justify="left" if i < 2 else "right")
+        for row in printed.rows:
+            table.add_row(*row)
+        _print(table)
 
 
-def _label(text: str) -> tuple[str, list[int | str]]:
-    """infection=1,2 to its name and values."""
-    name, equals, values = text.partition("=")
-    if not equals or not values:
-        raise UsageError(f"--label {text!r} is not of the form class=value, as tumour=2.")
-    return name, [int(v) if v.strip().isdigit() else v.strip() for v in values.split(",")]
+def _number_of(level: dict[str, Any]) -> int:
+    counts: list[int] = [entry["counts"]["n"] for entry in level.values() if entry.get("counts")]
+    return max(counts, default=0)
+
+
+def _labels(texts: list[str] | None) -> dict[str, list[int | str]] | None:
+    """infection=1,2 to a name and its values."""
+    labels: dict[str, list[int | str]] = {}
+    for text in texts or ():
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--label {text!r} is not of the form class=values, as tumour=2.")
+        parts = [part.strip() for part in values.split(",")]
+        labels[name] = [int(part) if part.isdecimal() else part for part in parts]
+    return labels or None
 
 
 def _spacing(text: str | None) -> tuple[float, ...] | None:
@@ -308,8 +368,11 @@ def _spacing(text: str | None) -> tuple[float, ...] | None:
         raise UsageError(f"--spacing {text!r} is not a list of mm such as 1.2,0.8,0.8.") from error
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _print(table: Any) -> None:
+    """Print a table as wide as it is where nobody reads it on a terminal."""
+    from rich.console import Console as Screen
+
+    Screen(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _fail(text: str, code: int) -> None:
@@ -317,33 +380,41 @@ def _fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-class _screen:
-    """Progress bars with time left on a terminal, plain lines elsewhere."""
+@contextmanager
+def _bars(stopped: str) -> Iterator["Bars"]:
+    """Progress bars with time left, on a terminal; Ctrl-C becomes exit code 130 and a sentence."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    bars: "Bars"
-    console: "Console"
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        disable=not sys.stdout.isatty(),
+        transient=True,
+    )
+    try:
+        with bars:
+            yield bars
+    except KeyboardInterrupt as error:
+        raise Stopped(f"Stopped. {stopped}") from error
 
-    def __enter__(self) -> "_screen":
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
-        from crosslinknet.train import Console
+@contextmanager
+def _console(stopped: str) -> Iterator["Console"]:
+    """What a training tells, as lines and a bar."""
+    from crosslinknet.train import Console
 
-        bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            disable=not sys.stdout.isatty(),
-            transient=True,
-        )
+    with _bars(stopped) as bars:
 
         class Drawn(Console):
             task: Any = None
@@ -368,9 +439,4 @@ class _screen:
                     text += f", validation Dice {row['val_dice']:.4f}"
                 self.say(f"{text}, {row['seconds']:.0f} s")
 
-        self.bars, self.console = bars, Drawn()
-        bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        yield Drawn()

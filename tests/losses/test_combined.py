@@ -333,33 +333,29 @@ def test_an_attention_weight_without_a_block_is_an_error():
 
 
 @pytest.mark.slow
-def test_in_training_the_pairwise_form_teaches_maps_the_target_and_eq_1_lets_their_sign_run():
-    """Section 7.1 of the reference: under Eq. (1) a map's sign is arbitrary."""
-
-    def train(form, seed, steps=300):
-        torch.manual_seed(seed)
-        model = build_model("crosslink-net", widths=(8, 16, 32, 64, 128)).train()
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        loss = SegmentationLoss(LossConfig(form=form))
-        y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-        for _ in range(steps):
-            drawn = 16 * torch.rand(4, 4) + torch.tensor([24, 24, 6, 6])  # centres and radii
-            cy, cx, ry, rx = drawn.T[..., None, None]
-            target = ((((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2) < 1).float()[:, None]
-            image = target + 0.3 * torch.randn_like(target)
-            logits, maps = model.forward_with_maps(image)
-            optimizer.zero_grad()
-            loss(logits, maps, target).total.backward()
-            optimizer.step()
-        mask = pool_mask(target, 3).flatten()
-        pred = logits > 0
-        dice = 2 * (pred * target).sum() / (pred.sum() + target.sum())
-        return dice, [torch.corrcoef(torch.stack([s.flatten(), mask]))[0, 1] for s in maps[0]]
-
-    for seed in (0, 1):
-        dice, correlations = train("pairwise", seed)
-        assert dice > 0.9
-        assert min(correlations) > 0.9
-        dice, (vertical, horizontal) = train("eq1", seed)
-        assert dice > 0.9  # whichever sign the maps took
-        assert vertical * horizontal > 0
+@pytest.mark.parametrize("form", ["pairwise", "eq1"])
+def test_in_training_the_pairwise_form_keeps_maps_on_the_target_and_eq_1_leads_them_away(form):
+    """The optimum of Eq. (1) is not the mask, and training finds it; both forms segment well."""
+    torch.manual_seed(0)
+    model = build_model("crosslink-net", widths=(8, 8, 16, 16, 16)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    loss = SegmentationLoss(LossConfig(form=form))
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    for _ in range(150):
+        drawn = 16 * torch.rand(4, 4) + torch.tensor([24, 24, 6, 6])  # centres and radii
+        cy, cx, ry, rx = drawn.T[..., None, None]
+        target = ((((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2) < 1).float()[:, None]
+        logits, maps = model.forward_with_maps(target + 0.3 * torch.randn_like(target))
+        optimizer.zero_grad()
+        loss(logits, maps, target).total.backward()
+        optimizer.step()
+    pred, mask = logits > 0, pool_mask(target, 3).flatten()
+    assert 2 * (pred * target).sum() / (pred.sum() + target.sum()) > 0.9
+    vertical, horizontal = (
+        torch.corrcoef(torch.stack([score.sigmoid().flatten(), mask]))[0, 1].item()
+        for score in maps[0]
+    )
+    if form == "pairwise":
+        assert min(vertical, horizontal) > 0.95
+    else:
+        assert max(abs(vertical), abs(horizontal)) < 0.4

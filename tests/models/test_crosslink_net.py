@@ -406,7 +406,11 @@ def test_a_shared_batch_norm_sees_vertical_then_horizontal_in_every_step():
         model.get_submodule(name).register_forward_pre_hook(
             lambda _, i, name=name: seen[name].append(i[0].mean(dim=(0, 2, 3)))
         )
+    given, of_stage = [], []
+    model.heads[0].register_forward_pre_hook(lambda _, i: given.append(i[0]))
+    model.stages[2].register_forward_hook(lambda _, i, o: of_stage.extend(o))
     model.forward_with_maps(torch.randn(2, 1, 64, 64))
+    assert all(a is b for a, b in zip(given, of_stage, strict=True))  # vertical comes first
     for name in shared:
         norm = model.get_submodule(name)
         vertical, horizontal = seen[name]

@@ -242,10 +242,8 @@ def look_at_masks(
     names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
     labels: dict[str, list[int | str]] = {n: [v] for n, v in zip(names, values, strict=True)}
     pixels = ", ".join(f"{value} ({number} px)" for value, number in counts.most_common())
-    return labels, (
-        f"masks hold {pixels}: data.label_map {labels}; rename the classes, or join values as in "
-        "{all: [1, 2]}"
-    )
+    hint = ", or join values, as in {all: [1, 2]}" if len(values) > 1 else ""
+    return labels, f"masks hold {pixels}: data.label_map {labels}; give better names{hint}"
 
 
 def look_at_subjects(found: Found) -> tuple[int, list[str]]:

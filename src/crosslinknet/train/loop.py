@@ -149,7 +149,7 @@ def close_epoch(loop: Loop) -> bool:
     row: list[float | None] = [
         progress.epoch,
         progress.step,
-        loop.optimizer.param_groups[0]["lr"],
+        learning_rate(progress.step - 1, steps * config.train.epochs, config),
         *(value / per_epoch for value in means),
         valid * loop.fabric.world_size,
         norm / steps,

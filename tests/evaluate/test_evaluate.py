@@ -26,7 +26,7 @@ from crosslinknet.labels import label_table
 from crosslinknet.metrics import METRICS, evaluate
 
 SCHEMA = json.loads(
-    (Path(__file__).resolve().parents[1] / "docs" / "summary.schema.json").read_text("utf-8")
+    (Path(__file__).resolve().parents[2] / "docs" / "summary.schema.json").read_text("utf-8")
 )
 LESION = {"lesion": [1]}
 TWO = {"infection": [1, 2], "ggo": [1]}

@@ -1,0 +1,153 @@
+"""Which two mask files belong together, and whether they lie on one grid.
+
+Order: files by name, reading, the common grid and spacing, subjects, lists in messages.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosslinknet.errors import CrosslinkError, DataError, ShapeError, UsageError
+from crosslinknet.geometry import Grid, SliceAxis
+from crosslinknet.labels import LabelTable
+from crosslinknet.readers import is_image, read_mask, stem_of
+
+SHIFT = 0.1  # largest distance between the grids of a pair, in voxels
+
+Spacing = tuple[float, float, float]
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Mask files of a folder by name without suffix; files of other kinds are passed over."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give a folder of masks, one file per case.")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and is_image(path))
+    masks: dict[str, Path] = {}
+    for path in files:
+        name = stem_of(path)
+        if name in masks:
+            raise DataError(
+                f"{masks[name]} and {path} have the same name without suffix, so it is not clear "
+                "which one is meant; move one of them away."
+            )
+        masks[name] = path
+    if not masks:
+        raise DataError(
+            f"{folder} holds no mask that can be read (PNG, TIFF, BMP, JPG or NIfTI); give the "
+            "folder that holds the mask files themselves."
+        )
+    return masks
+
+
+def pairs(pred: Path, ref: Path) -> dict[str, tuple[Path, Path]]:
+    """Files of two folders, prediction first, matched by name without suffix."""
+    preds, refs = masks_in(pred), masks_in(ref)
+    missing, extra = sorted(refs.keys() - preds.keys()), sorted(preds.keys() - refs.keys())
+    if missing or extra:
+        problems = []
+        if missing:
+            problems.append(f"{len(missing)} in {ref} without prediction: {listed(missing)}")
+        if extra:
+            problems.append(f"{len(extra)} in {pred} without reference: {listed(extra)}")
+        raise DataError(
+            f"the masks do not match by name without suffix: {'; '.join(problems)}. Leaving some "
+            "out would make the scores look better or worse than they are, so nothing was "
+            "scored; complete the folders, or move away what does not belong."
+        )
+    return {name: (preds[name], refs[name]) for name in refs}
+
+
+def read_prediction(
+    path: Path, slice_axis: SliceAxis, table: LabelTable, threshold: int | None
+) -> tuple[NDArray[np.uint8], Grid]:
+    """As ``read_mask``; errors name the setting that holds for predictions."""
+    try:
+        return read_mask(path, slice_axis, table, threshold)
+    except CrosslinkError as error:
+        raise type(error)(str(error).replace("data.threshold", "pred_threshold")) from error
+
+
+def common_spacing(
+    pred: Path, pred_grid: Grid, target: Path, target_grid: Grid, stated: Spacing | None
+) -> Spacing | None:
+    """Check that two masks show the same points; their spacing, or the stated one.
+
+    A spacing that the user states means that the files' geometry is not to be trusted, so
+    that shapes alone are compared.
+    """
+    if pred_grid.shape != target_grid.shape:
+        raise ShapeError(
+            f"{pred} is {_size(pred_grid)}, {target} is {_size(target_grid)} (slices x height x "
+            "width). Scores need both on one grid; write the prediction on the reference's grid."
+        )
+    if stated is not None:
+        return stated
+    a, b = pred_grid.spacing, target_grid.spacing
+    if a is not None and b is not None and not np.allclose(a, b, rtol=1e-3, atol=0):
+        raise ShapeError(
+            f"{pred} has a spacing of {_mm(a)}, {target} of {_mm(b)} (slices, rows, columns). "
+            "Scores need both on one grid; correct the wrong header, or state the spacing."
+        )
+    if (pred_grid.affine is None) != (target_grid.affine is None):
+        raise DataError(
+            f"{pred} and {target} are a picture and a NIfTI volume, so it is not known how one "
+            "lies on the other. Save both in one format, or state the spacing to compare them "
+            "pixel by pixel."
+        )
+    if pred_grid.affine is not None and target_grid.affine is not None:
+        shift = _largest_shift(pred_grid, target_grid.affine)
+        if shift > SHIFT * min(b or (1.0,)):
+            raise ShapeError(
+                f"{pred} and {target} lie up to {shift:.3g} mm apart in the patient by their "
+                "headers, though their sizes agree. Correct the wrong header, or state the "
+                "spacing to compare voxel by voxel."
+            )
+    return b
+
+
+def _largest_shift(grid: Grid, other: NDArray[np.float64]) -> float:
+    """How far the corners of a volume move from one affine to another, in mm."""
+    assert grid.affine is not None
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1)
+    points = np.vstack([corners, np.ones(corners.shape[1])])  # (4, 8)
+    return float(np.linalg.norm(((grid.affine - other) @ points)[:3], axis=0).max())
+
+
+def checked_spacing(spacing: Sequence[float]) -> Spacing:
+    """(dz, dy, dx) of a stated spacing; the dz of pictures is never used."""
+    step = tuple(float(s) for s in spacing)
+    if len(step) not in (2, 3) or not all(0 < s < float("inf") for s in step):
+        raise UsageError(
+            f"spacing {list(spacing)} must be positive millimetres: dy, dx of pictures or "
+            "dz, dy, dx of volumes."
+        )
+    return (step[0], step[1], step[2]) if len(step) == 3 else (1.0, step[0], step[1])
+
+
+def subject_of(path: Path, pattern: str | None) -> str:
+    """Group of a regular expression in the file name; the name itself without one."""
+    if pattern is None:
+        return stem_of(path)
+    match = re.search(pattern, path.name)
+    if match is None or not match[1]:
+        raise DataError(
+            f"{path}: data.subject {pattern!r} finds no subject in this name. Correct the "
+            "expression, or leave it out to make every file a subject of its own."
+        )
+    return match[1]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ten of a list, for a message."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+
+
+def _size(grid: Grid) -> str:
+    return "x".join(str(n) for n in grid.shape)
+
+
+def _mm(spacing: Spacing) -> str:
+    return " x ".join(f"{s:g}" for s in spacing) + " mm"

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from crosslinknet.phantoms import write_phantoms
+
+pytest.register_assert_rewrite("tests.train.tiny")
+
+from .tiny import tiny_config  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """Eight made-up subjects with two slices each, 32x32."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, "lung", subjects=8, slices=2, size=(32, 32))
+    return folder
+
+
+@pytest.fixture
+def config(phantoms, tmp_path):
+    """Make the config of a tiny run in this test's folder; settings as after ``-s``."""
+
+    def make(*settings: str, out: str = "runs"):
+        return tiny_config(phantoms, tmp_path / out, *settings)
+
+    return make
