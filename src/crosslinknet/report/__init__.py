@@ -2,8 +2,8 @@
 
 Only the run's folder is read, and the source images where they still are. Whatever is missing
 (a fold, a summary, the images) is said on the page and stops nothing. Structure and prose:
-page.html; looks: page.css. Order of reading: this file, material (what is read), sections (what
-stands where), warnings, pictures (which cases are shown), words, markup (escaping, numbers).
+page.html; looks: page.css. Order of reading: this file, material (what is read), sections (head and
+tables), charts, record (the fine print), warnings, pictures (which cases are shown), words, markup.
 """
 
 from importlib.resources import files as package_files
@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from crosslinknet.files import write_text
-from crosslinknet.report import sections
+from crosslinknet.report import charts, record, sections
 from crosslinknet.report.material import read_material
 from crosslinknet.report.pictures import attention_pictures, case_pictures
 from crosslinknet.report.warnings import warnings
@@ -39,13 +39,13 @@ def write_report(run: Path) -> Path:
         **warnings(material),
         folds=sections.folds(material),
         **sections.scores(material),
-        size=sections.size(material),
-        **sections.cases(material, case_pictures(material)),
-        **sections.attention(material, attention_pictures(material)),
-        **sections.training(material),
-        meaning=sections.meaning(material),
-        facts=sections.facts(material),
-        config=sections.config(material),
+        size=charts.size(material),
+        **charts.cases(material, case_pictures(material)),
+        **charts.attention(material, attention_pictures(material)),
+        **charts.training(material),
+        meaning=record.meaning(material),
+        facts=record.facts(material),
+        config=record.config(material),
     )
     path = material.folder / "report.html"
     write_text(path, page)

@@ -1,5 +1,7 @@
 """What metrics, policies and levels mean, in the words of the page."""
 
+from crosslinknet.report.markup import Html
+
 MEANING: dict[str, tuple[str, str]] = {
     "dice": ("Dice", "2 TP / (2 TP + FP + FN), the overlap: 100 % is identical, 0 % disjoint."),
     "iou": ("IoU", "TP / (TP + FP + FN), as Dice but stricter; also called Jaccard index."),
@@ -14,6 +16,7 @@ MEANING: dict[str, tuple[str, str]] = {
     "hd": ("Hausdorff", "the largest distance from one outline to the other, in {unit}."),
     "hd95": ("Hausdorff 95 %", "as HD, with the farthest 5 % of the points let off, in {unit}."),
 }
+NO_SCORES = Html('<p class="note">No fold has been tested yet.</p>')
 NORMS = {"truth": "target area", "union": "union of both areas", "pred": "predicted area"}
 POLICIES = {
     "worst": "A missed target and a false alarm count as Dice 0 % and as a distance of the whole "
