@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from crosslinknet.config import LossConfig
 from crosslinknet.errors import ShapeError, UsageError
-from crosslinknet.losses import SegmentationLoss, attention_loss, bce, soft_dice
+from crosslinknet.losses import SegmentationLoss, attention_loss, bce, combined, soft_dice
 from crosslinknet.losses.attention import pool_mask
 from crosslinknet.losses.overlap import released_dice
 from crosslinknet.models import build_model
@@ -259,9 +259,11 @@ def test_half_precision_inputs_give_the_loss_of_float32(form, dtype):
     logits, maps, target = example(size=(256, 256))
     loss = SegmentationLoss(LossConfig(form=form))
     expected = loss(logits, maps, target)
-    found = loss(
-        logits.to(dtype), [[s.to(dtype) for s in scores] for scores in maps], target.to(dtype)
-    )
+    logits, target = logits.to(dtype), target.to(dtype)
+    maps = [[s.to(dtype) for s in scores] for scores in maps]
+    found = loss(logits, maps, target)
+    rounded = [[s.float() for s in scores] for scores in maps]
+    assert torch.equal(found.total, loss(logits.float(), rounded, target.float()).total)
     assert found.total.dtype == torch.float32
     tolerance = 1e-3 if dtype == torch.float16 else 1e-2
     for part in ("total", "bce", "dice", "attention"):
@@ -279,12 +281,20 @@ def test_large_maps_in_float16_do_not_overflow_to_a_silent_zero():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_autocast_does_not_reach_into_the_loss(form):
+def test_autocast_does_not_reach_into_the_loss(form, monkeypatch):
     logits, maps, target = example()
     loss = SegmentationLoss(LossConfig(form=form))
     expected = loss(logits, maps, target)
+    inside = []
+
+    def watched(z, g):
+        inside.append(torch.is_autocast_enabled("cpu"))
+        return bce(z, g)
+
+    monkeypatch.setattr(combined, "bce", watched)
     with torch.autocast("cpu", torch.bfloat16):
         found = loss(logits, maps, target)
+    assert inside == [False]
     assert found.total.dtype == torch.float32
     assert torch.equal(found.total, expected.total)
 

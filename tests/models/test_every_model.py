@@ -133,6 +133,12 @@ def test_a_tensor_that_two_layers_share_is_counted_once():
     assert count_parameters(torch.nn.Sequential(layer, layer)) == 10
 
 
+@pytest.mark.parametrize("options", [{"in_channels": 0}, {"num_classes": 0}, {"num_classes": -1}])
+def test_a_network_needs_a_channel_and_a_class(name, options):
+    with pytest.raises(UsageError, match="at least one of each"):
+        build_model(name, **options)
+
+
 def test_an_unknown_name_is_an_error_that_suggests():
     with pytest.raises(UsageError, match="'crosslinknet' is unknown; did you mean 'crosslink-net'"):
         build_model("crosslinknet")

@@ -16,7 +16,9 @@ from crosslinknet.losses.cross_entropy import bce, softmax_cross_entropy
 from crosslinknet.losses.overlap import released_dice, soft_dice
 
 Maps = list[list[Tensor]]  # per attention block, per branch: scores (B, 1, h, w)
-RELEASED_WEIGHTS = (0.2, 0.3, 0.5)  # of the authors' code
+# Of the authors' code. It takes BCE of probabilities; ours, from logits, differs only where a
+# float32 sigmoid rounds to 0 or 1 (beyond a logit of 16), where theirs has no gradient left.
+RELEASED_WEIGHTS = (0.2, 0.3, 0.5)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def build_model(name: str, in_channels: int = 1, num_classes: int = 1, **options
         Module whose call takes (B, in_channels, H, W) and gives logits (B, num_classes, H, W).
 
     Raises:
-        UsageError: unknown name or option.
+        UsageError: unknown name or option, or no channel or class at all.
 
     >>> model = build_model("crosslink-net", preset="released")
     >>> sum(p.numel() for p in model.parameters())
@@ -71,6 +71,11 @@ def build_model(name: str, in_channels: int = 1, num_classes: int = 1, **options
     """
     if name not in MODELS:
         raise UsageError(f"model {name!r} is unknown{suggest(name, MODELS)} See: xln models")
+    if min(in_channels, num_classes) < 1:
+        raise UsageError(
+            f"model {name!r} was asked for {in_channels} channels in and {num_classes} classes; "
+            "it needs at least one of each."
+        )
     build = MODELS[name].build
     try:
         return build(in_channels=in_channels, num_classes=num_classes, **options)
