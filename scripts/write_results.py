@@ -74,7 +74,8 @@ def facts(runs: list[Path]) -> str:
         folds = manifest["folds"]
         minutes = ", ".join(f"{folds[k]['seconds'] / 60:.0f}" for k in sorted(folds))
         hardware = manifest["hardware"]
-        device = ", ".join(hardware["gpus"]) or (
+        gpus = hardware["gpus"] if config.train.accelerator != "cpu" else []
+        device = ", ".join(gpus) or (
             f"{hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} threads"
         )
         typed = command(config, sorted(folds), len(read(run / "splits.json")["folds"]))
@@ -94,10 +95,9 @@ def command(config: Config, folds: list[str], all_folds: int) -> str:
         key=lambda pair: len(pair[1]),
     )
     options = "".join(f" -s {key}={text(mine[key])}" for key in changes)
-    start = f"xln run configs/{base.name}"
     if len(folds) < all_folds:
-        start = f"xln train configs/{base.name} --fold {'|'.join(folds)}"
-    return start + options
+        return "; ".join(f"xln train configs/{base.name} --fold {k}{options}" for k in folds)
+    return f"xln run configs/{base.name}{options}"
 
 
 def configs() -> list[Path]:

@@ -167,7 +167,7 @@ def test_errors_of_every_step_name_the_file(data, files, tmp_path):
     floats = CaseFiles("f", "f", (tmp_path / "f.tif",))
     with pytest.raises(DataError, match=r"f\.tif: image\.window 'dtype'"):
         open_case(floats, data, SMALL, tmp_path / "cache")
-    with pytest.raises(DataError, match=r"gone\.png is no file"):
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
         open_case(replace(files, images=(tmp_path / "gone.png",)), data, SMALL, tmp_path / "cache")
 
 
@@ -213,3 +213,18 @@ def test_a_real_pair_is_cached_as_it_is(real_data, tmp_path):
     np.testing.assert_allclose(areas, [7182, 14165], rtol=0.02)
     whole = open_case(files, data, ImageConfig(fit="crop"), tmp_path)
     assert [(whole.codes == code).sum() for code in (1, 2)] == [7182, 14165]
+
+
+def test_targets_that_vanish_at_the_networks_size_are_counted(tmp_path):
+    image = np.zeros((3, 256, 256), np.uint8)
+    mask = np.zeros((3, 256, 256), np.uint8)
+    mask[0, 100:140, 100:140] = 1  # stays
+    mask[1, 129, 129] = 1  # one pixel of 64: gone, whichever pixel is taken
+    for name, array in (("i.tif", image), ("m.tif", mask)):
+        pages = [Image.fromarray(page) for page in array]
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    files = CaseFiles("v", "v", (tmp_path / "i.tif",), tmp_path / "m.tif")
+    config = ImageConfig(size=(32, 32), slice_axis=0)
+    case = open_case(files, DataConfig(root=tmp_path), config, tmp_path / "cache")
+    assert case.foreground.tolist() == [True, False, False]
+    assert case.vanished == 1

@@ -48,9 +48,10 @@ def test_the_kidney_window_is_minus_160_to_240():
     np.testing.assert_allclose(values(hu, window="kidney")[0, 0, 0], [0, 0.5, 1], atol=1e-6)
 
 
-def test_a_window_in_hu_on_8_bits_is_refused():
-    with pytest.raises(DataError, match="'lung' is in HU, but the image has 8 bits"):
-        values(np.zeros((1, 1, 2, 2), np.uint8), window="lung")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_window_in_hu_on_numbers_without_a_sign_is_refused(dtype):
+    with pytest.raises(DataError, match=f"'lung' is in HU, .* the image is {np.dtype(dtype)}"):
+        values(np.zeros((1, 1, 2, 2), dtype), window="lung")
 
 
 def test_a_stated_window_applies_to_any_numbers():

@@ -22,7 +22,7 @@ from crosslinknet.labels import label_table
 from crosslinknet.preprocess import fit_image, fit_mask, normalise
 from crosslinknet.readers import read_case
 
-FORMAT = 1  # raise it when the pixels of an entry would come out otherwise
+FORMAT = 2  # raise it when the pixels of an entry would come out otherwise
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class CachedCase:
         entry: path of the entry without its endings.
         labelled: there is a mask.
         foreground: (D,), which slices show a target.
+        vanished: slices whose target is too small to be seen at the network's size.
         placement: how a source slice lies in the input.
         grid: of the source.
     """
@@ -45,6 +46,7 @@ class CachedCase:
     entry: Path
     labelled: bool
     foreground: NDArray[np.bool_]
+    vanished: int
     placement: Placement
     grid: Grid
 
@@ -85,6 +87,7 @@ def open_case(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Pa
         entry=entry,
         labelled=about["codes"] is not None,
         foreground=np.array(about["foreground"], dtype=bool),
+        vanished=about["vanished"],
         placement=Placement(**{name: tuple(pair) for name, pair in about["placement"].items()}),
         grid=_grid(about["grid"]),
     )
@@ -123,8 +126,11 @@ def _content(path: Path, folder: Path) -> str:
     """sha256 of a file, remembered as long as its size and time of change stay."""
     try:
         status = path.stat()
+        path.open("rb").close()
     except OSError as error:
-        raise DataError(f"{path} is no file ({error.strerror}). Check the path.") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}). Check the path and the rights to it."
+        ) from error
     where = str(path.resolve())
     memory = folder / "files" / f"{sha256_of_json(where)[:40]}.json"
     known = read_json(memory) if memory.is_file() else {}
@@ -149,6 +155,7 @@ def _store(case: Case, image: ImageConfig, entry: Path, described: Path) -> None
         None if case.mask is None else fit_mask(case.mask.astype(np.uint8), placement)
     )  # (D, H', W')
     foreground = np.zeros(len(pixels), bool) if codes is None else codes.any(axis=(1, 2))
+    shown = np.zeros(len(pixels), bool) if case.mask is None else case.mask.any(axis=(1, 2))
     _write_array(_image_path(entry), pixels)
     if codes is not None:
         _write_array(_codes_path(entry), codes)
@@ -159,6 +166,7 @@ def _store(case: Case, image: ImageConfig, entry: Path, described: Path) -> None
             "image": _image_path(entry).stat().st_size,
             "codes": None if codes is None else _codes_path(entry).stat().st_size,
             "foreground": foreground.tolist(),
+            "vanished": int((shown & ~foreground).sum()),
             "placement": asdict(placement),
             "grid": {
                 "shape": grid.shape,

@@ -118,10 +118,11 @@ def _window(
                 "and 1: lung or kidney (CT in HU), percentile (MR), minmax, or [low, high]."
             )
         return np.array(0.0), np.array(LARGEST[image.dtype])
-    if window in WINDOWS and image.dtype == np.uint8:
+    if window in WINDOWS and np.issubdtype(image.dtype, np.unsignedinteger):
         raise DataError(
-            f"{name}: image.window {window!r} is in HU, but the image has 8 bits, so a window "
-            "was applied before. Use image.window: dtype."
+            f"{name}: image.window {window!r} is in HU, where air is -1000, but the image is "
+            f"{image.dtype} and holds no negative number: a window or an offset was applied "
+            "before. Use image.window: dtype, percentile, or [low, high] in the file's own values."
         )
     if window == "percentile":
         low, high = np.percentile(image, PERCENTILES, axis=(0, 2, 3), keepdims=True)  # (1, C, 1, 1)

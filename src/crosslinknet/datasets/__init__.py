@@ -49,7 +49,11 @@ def find_cases(data: DataConfig) -> Found:
         DataError: nothing there, no known layout, or one with something missing.
         UsageError: a mask folder stated for a layout that has its own.
     """
-    if not data.root.exists():
+    try:
+        there = data.root.exists()
+    except OSError as error:
+        raise DataError(f"{data.root} cannot be looked into ({error.strerror}).") from error
+    if not there:
         raise DataError(f"{data.root} does not exist. Check data.root.")
     if data.masks is not None and data.layout not in ("auto", "folders"):
         raise UsageError(
