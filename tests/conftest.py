@@ -1,6 +1,7 @@
 """What the tests share: the folder of real data, and small made-up pairs of image and mask."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from PIL import Image
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Pairs = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def usual_floats() -> None:
+    """A training leaves torch flushing tiny numbers to 0, which hypothesis does not accept."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture
@@ -45,3 +53,31 @@ def make_pairs(tmp_path: Path) -> Pairs:
         return tmp_path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as after ``xln run exp.yaml``: data/, exp.yaml and runs/exp. Never change it."""
+    from crosslinknet.config import parse_config, to_yaml
+    from crosslinknet.experiments.crossval import run
+    from crosslinknet.phantoms import write_phantoms
+
+    folder = tmp_path_factory.mktemp("finished")
+    write_phantoms(folder / "data", "lung", subjects=4, slices=2, size=(48, 40))
+    content = {
+        "data": {
+            "root": str(folder / "data"),
+            "label_map": {"glass": [1], "solid": [2]},
+            "subject": r"(subject_\d+)",
+        },
+        "image": {"size": [32, 32]},
+        "split": {"folds": 2, "validation": 0},
+        "model": {"options": {"widths": [2, 4, 8, 16, 32]}},
+        "train": {"epochs": 1, "precision": "32", "threads": 1, "accelerator": "cpu"},
+        "evaluate": {"bootstrap": 20},
+        "output": {"dir": str(folder / "runs"), "name": "exp"},
+    }
+    config = parse_config(content)
+    (folder / "exp.yaml").write_text(to_yaml(config), encoding="utf-8")
+    run(config)
+    return folder

@@ -110,10 +110,10 @@ def require_foreground(cases: list[CachedCase]) -> None:
 def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -> str:
     """Name of the entry: what is in the files and what is done with it."""
     table = label_table(data.label_map)
-    mask = None if files.mask is None else _content(files.mask, folder)
+    mask = None if files.mask is None else content_hash(files.mask, folder)
     what = {
         "format": FORMAT,
-        "images": [_content(path, folder) for path in files.images],
+        "images": [content_hash(path, folder) for path in files.images],
         "mask": mask,
         "values": [table.values, table.colour, data.threshold],
         "image": image.model_dump(mode="json", exclude={"size"} if image.fit == "crop" else None),
@@ -122,8 +122,12 @@ def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -
     return sha256_of_json(what)[:40]
 
 
-def _content(path: Path, folder: Path) -> str:
-    """sha256 of a file, remembered as long as its size and time of change stay."""
+def content_hash(path: Path, folder: Path) -> str:
+    """Hash of a file's bytes, remembered in ``folder`` while its size and time of change stay.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
         status = path.stat()
         path.open("rb").close()

@@ -6,6 +6,7 @@ Order: main, the commands, what they share.
 """
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -372,7 +373,8 @@ def _print(table: Any) -> None:
     """Print a table as wide as it is where nobody reads it on a terminal."""
     from rich.console import Console as Screen
 
-    Screen(width=None if sys.stdout.isatty() else 200).print(table)
+    width = None if sys.stdout.isatty() else 200
+    Screen(width=width, markup=False, emoji=False, highlight=False).print(table)
 
 
 def _fail(text: str, code: int) -> None:
@@ -420,11 +422,12 @@ def _console(stopped: str) -> Iterator["Console"]:
             task: Any = None
 
             def say(self, text: str) -> None:
-                bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+                bars.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
             def warn(self, text: str) -> None:
+                text = f"WARNING: {text}"
                 bars.console.print(
-                    f"WARNING: {text}", style="bold red", markup=False, soft_wrap=True
+                    text, style="bold red", markup=False, emoji=False, soft_wrap=True
                 )
 
             def step(self, progress: Any, steps: int, total: int, loss: float) -> None:
@@ -439,4 +442,14 @@ def _console(stopped: str) -> Iterator["Console"]:
                     text += f", validation Dice {row['val_dice']:.4f}"
                 self.say(f"{text}, {row['seconds']:.0f} s")
 
-        yield Drawn()
+        console, told = Drawn(), set[str]()
+
+        def warn_once(message: Warning | str, *_: object, **__: object) -> None:
+            if str(message) not in told:
+                told.add(str(message))
+                console.warn(str(message))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = warn_once
+            yield console

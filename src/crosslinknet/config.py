@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from crosslinknet.errors import UsageError, suggest
 from crosslinknet.geometry import Fit, SliceAxis
@@ -39,10 +47,23 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+# Keys that hold a path outside the data set.
+FILES = (("data", "root"), ("split", "file"), ("model", "weights"))
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads yes, on and true as truth values; as a number they would silently be 1."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError(f"is {str(value).lower()}, a truth value, where another type belongs")
+        return value
 
 
 class DataConfig(Section):
@@ -88,6 +109,8 @@ class DataConfig(Section):
             for value in values:
                 if isinstance(value, str) and not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
                     raise ValueError(f"{value!r} of class {name!r} is no colour like '#ff0000'")
+                if isinstance(value, bool):
+                    raise ValueError(f"{value} of class {name!r} is a truth value, not a label")
                 if isinstance(value, int) and not 1 <= value <= 65535:
                     raise ValueError(
                         f"{value} of class {name!r} is outside 1..65535; 0 is the background"
@@ -238,7 +261,7 @@ class TrainConfig(Section):
     lr: float = Field(1e-3, gt=0, description="largest learning rate")
     weight_decay: float = Field(0.01, ge=0, description="decay of adamw, L2 of adam and sgd")
     schedule: Literal["one-cycle", "cosine", "poly", "constant"] = Field(
-        "one-cycle", description="one-cycle, cosine, poly, constant; all per step, with warm-up"
+        "one-cycle", description="one-cycle, cosine, poly, per step and with warm-up; or constant"
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
     init: Literal["gaussian", "framework"] = Field(
@@ -269,6 +292,9 @@ class TrainConfig(Section):
     )
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device kind")
     devices: int = Field(1, ge=1, description="processes, one device each")
+    deterministic: bool = Field(
+        True, description="equal bits on a GPU too, at some cost of speed; a CPU has them anyway"
+    )
     channels_last: bool = Field(True, description="memory order that convolutions like")
     workers: int | None = Field(
         None, ge=0, description="loader processes; null: 0 on a CPU, up to 4 beside a GPU"
@@ -384,8 +410,8 @@ class Config(Section):
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a YAML config and apply ``key=value`` overrides.
 
-    Relative paths inside ``data``, ``split`` and ``model`` start at the config file's folder;
-    ``output.dir`` starts at the working folder, as a shell user expects.
+    Relative paths in the file start at the file's folder, those of overrides (they are typed in a
+    shell) and ``output.dir`` at the working folder.
 
     Args:
         path: YAML file.
@@ -408,25 +434,32 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
             f"{path} holds {type(content).__name__}, expected sections such as data: and train:. "
             "Write a first one with: xln init DATA -o exp.yaml"
         )
-    return parse_config(override(content, overrides), source=str(path), base=Path(path).parent)
+    folder = Path(path).parent
+    for section, key in FILES:
+        values = content.get(section)
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            content[section] = values | {key: str((folder / values[key]).resolve())}
+    return parse_config(override(content, overrides), source=str(path))
 
 
-def parse_config(content: dict[str, Any], source: str = "config", base: Path = Path()) -> Config:
-    """Check a plain dictionary and make it a Config; errors as in ``load_config``."""
+def parse_config(content: dict[str, Any], source: str = "config") -> Config:
+    """Check a plain dictionary and make it a Config; errors as in ``load_config``.
+
+    Relative paths start at the working folder.
+    """
     try:
         config = Config.model_validate(
             {key: {} if value is None else value for key, value in content.items()}
         )
     except ValidationError as error:
         raise UsageError(_explain(error, source)) from error
-
-    data = config.data.model_copy(update={"root": (base / config.data.root).resolve()})
+    data = config.data.model_copy(update={"root": config.data.root.resolve()})
     split = config.split
     if split.file is not None:
-        split = split.model_copy(update={"file": (base / split.file).resolve()})
+        split = split.model_copy(update={"file": split.file.resolve()})
     model = config.model
     if model.weights is not None:
-        model = model.model_copy(update={"weights": (base / model.weights).resolve()})
+        model = model.model_copy(update={"weights": model.weights.resolve()})
     return config.model_copy(update={"data": data, "split": split, "model": model})
 
 

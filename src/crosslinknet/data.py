@@ -6,9 +6,11 @@ an epoch by skipping what was drawn, and worker processes do not change a single
 Order: what is drawn, the dataset, batches, the loader.
 """
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,12 +88,15 @@ def epoch_order(
 
 
 def size_at(config: Config, epoch: int) -> tuple[int, int]:
-    """Size of the slices in an epoch: config.image.size, or smaller by config.train.progressive."""
+    """Size of the slices in an epoch: config.image.size, or smaller by config.train.progressive.
+
+    The last epoch has the full size, however few there are.
+    """
     height, width = config.image.size
     end = 0.0
     for share, size in config.train.progressive:
         end += share * config.train.epochs
-        if size < 1 and epoch < round(end):
+        if size < 1 and epoch < min(round(end), config.train.epochs - 1):
             return _multiple_of_32(height * size), _multiple_of_32(width * size)
     return height, width
 
@@ -224,7 +229,7 @@ def make_loader(batches: EpochBatches, dataset: SliceDataset, workers: int) -> D
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_leave_stopping_to_the_main_process,
+        worker_init_fn=partial(_begin_worker, os.getpid()),
         generator=torch.Generator(),  # else every new loader draws from the state that is saved
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=2 if workers else None,
@@ -240,8 +245,10 @@ def collate(items: list[dict[str, Any]]) -> Batch:
     )
 
 
-def _leave_stopping_to_the_main_process(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal
+def _begin_worker(main: int, worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to answer
+    if os.getppid() != main:  # killed by now; torch's own watch starts too late to notice that
+        os._exit(1)
 
 
 def _multiple_of_32(length: float) -> int:

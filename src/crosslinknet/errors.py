@@ -52,13 +52,16 @@ class Stopped(CrosslinkError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Say what was probably meant, as the tail of a message.
+    """Say what was probably meant, as the tail of a message; what begins alike comes first.
 
     >>> suggest("crosslink", ["crosslink-net", "unet5"])
+    "; did you mean 'crosslink-net'?"
+    >>> suggest("crosslink", ["crosslink-net", "ver-crosslink"])
     "; did you mean 'crosslink-net'?"
     >>> suggest("zzz", ["lr", "seed"])
     '; known are lr, seed'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    begun = [known for known in names if name and known.startswith(name)]
+    close = difflib.get_close_matches(name, begun or names, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(names)}"

@@ -7,6 +7,7 @@ Order: Run, plan_run, open_run, the manifest.
 import hashlib
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,12 +17,17 @@ from typing import Any
 import torch
 
 from crosslinknet import __version__
-from crosslinknet.cache import CachedCase, open_case
+from crosslinknet.cache import CachedCase, content_hash, open_case
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import Config, load_config, to_dict, to_yaml
 from crosslinknet.datasets import Found, find_cases
 from crosslinknet.errors import DataError, UsageError
-from crosslinknet.files import read_json, sha256_of_json, write_json, write_text
+from crosslinknet.files import (
+    read_json,
+    sha256_of_json,
+    write_json,
+    write_text,
+)
 from crosslinknet.labels import LabelTable, label_table
 from crosslinknet.splits import Splits, make_splits, read_splits, write_splits
 
@@ -49,6 +55,16 @@ class Run:
         """Where a fold lives."""
         return self.folder / f"fold_{fold}"
 
+    def finished_folds(self) -> set[str]:
+        """Numbers of the folds whose training has ended, as text."""
+        facts = read_folds(self.folder)
+        return {
+            fold
+            for fold, known in facts.items()
+            if "weights_sha256" in known
+            and (self.fold_folder(int(fold)) / "checkpoints" / "model.safetensors").exists()
+        }
+
     def cases(self, ids: tuple[str, ...]) -> list[CaseFiles]:
         """Files of the named cases, in that order."""
         by_id = {case.id: case for case in self.found.cases}
@@ -56,9 +72,14 @@ class Run:
 
     def cached(self, ids: tuple[str, ...]) -> list[CachedCase]:
         """The named cases, read, scaled and mapped into memory."""
-        folder = self.config.output.dir / ".cache"
+        folder = cache_folder(self.config)
         config = self.config
         return [open_case(c, config.data, config.image, folder) for c in self.cases(ids)]
+
+
+def cache_folder(config: Config) -> Path:
+    """Where slices are kept, for all runs beside each other."""
+    return config.output.dir / ".cache"
 
 
 def plan_run(config: Config, resume: bool = False) -> Run:
@@ -85,6 +106,13 @@ def plan_run(config: Config, resume: bool = False) -> Run:
         _refuse_other_config(config, load_config(folder / "config.yaml"), folder)
         splits = read_splits(folder / "splits.json")
         _refuse_other_cases(found, splits, folder)
+        stored = read_json(folder / "manifest.json")["data"]["hash"]
+        if stored != data_hash(found, splits, cache_folder(config)):
+            raise DataError(
+                f"the images or masks in {config.data.root} are not those {folder} was begun with: "
+                "files were changed, added or given to other subjects. Put them back, or start a "
+                "new run with -s output.name=NAME"
+            )
     else:
         splits = make_splits(found, config.split)
     return Run(config, found, splits, table)
@@ -109,11 +137,24 @@ def open_run(config: Config, resume: bool = False) -> Run:
 
 
 def record_fold(run: Run, fold: int, facts: dict[str, Any]) -> None:
-    """Add what is known about a finished fold to the manifest."""
-    path = run.folder / "manifest.json"
-    manifest = read_json(path)
-    manifest["folds"][str(fold)] = facts
-    write_json(path, manifest)
+    """Write what is known about a fold, fold_K/fold.json, and gather all folds in the manifest.
+
+    Each fold has a file of its own, so that folds that train side by side lose nothing.
+    """
+    write_json(run.fold_folder(fold) / "fold.json", facts)
+    gather_folds(run.folder)
+
+
+def read_folds(folder: Path) -> dict[str, Any]:
+    """What is known about each fold of a run, by its number as text."""
+    files = sorted(folder.glob("fold_*/fold.json"))
+    return {file.parent.name.removeprefix("fold_"): read_json(file) for file in files}
+
+
+def gather_folds(folder: Path) -> None:
+    """Bring the manifest up to what the folds say."""
+    path = folder / "manifest.json"
+    write_json(path, read_json(path) | {"folds": read_folds(folder)})
 
 
 def hardware() -> dict[str, Any]:
@@ -143,10 +184,10 @@ def versions() -> dict[str, str]:
 
 
 def _manifest(config: Config, found: Found, splits: Splits) -> dict[str, Any]:
-    names = sorted((case.id, case.subject) for case in found.cases)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "crosslinknet": __version__,
+        "commit": _commit(),
         "versions": versions(),
         "hardware": hardware(),
         "seed": config.train.seed,
@@ -156,12 +197,32 @@ def _manifest(config: Config, found: Found, splits: Splits) -> dict[str, Any]:
             "subjects": len({case.subject for case in found.cases}),
             "subject_rule": found.subject_rule,
             "notes": list(found.notes),
-            "hash": sha256_of_json(names),
+            "hash": data_hash(found, splits, cache_folder(config)),
         },
         "splits_hash": splits.hash,
         "config_hash": _config_hash(config),
         "folds": {},
     }
+
+
+def data_hash(found: Found, splits: Splits, cache: Path) -> str:
+    """One hash over names, subjects and the bytes of the images and masks that folds use."""
+    used = {name for fold in splits.folds for name in (*fold.train, *fold.validation, *fold.test)}
+    cases = sorted((c for c in found.cases if c.id in used), key=lambda case: case.id)
+    return sha256_of_json([
+        [case.id, case.subject, *(content_hash(p, cache) for p in (*case.images, case.mask) if p)]
+        for case in cases
+    ])  # fmt: skip
+
+
+def _commit() -> str | None:
+    """Commit of the checkout this package is imported from; None where it is installed."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
 
 
 def _config_hash(config: Config) -> str:

@@ -1,14 +1,20 @@
 """A training small enough for a test, and ways to stop it and to look at what it left."""
 
-import json
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from crosslinknet.checkpoint import MODEL_FORMAT, STATE_FORMAT, part, read_checkpoint
 from crosslinknet.config import Config, override, parse_config
-from crosslinknet.runs import open_run
+from crosslinknet.data import SliceDataset
+from crosslinknet.losses import SegmentationLoss
+from crosslinknet.models import build_model
+from crosslinknet.runs import open_run, plan_run
 from crosslinknet.train import Console, train_fold
+from crosslinknet.train.loop import Loop
+from crosslinknet.train.setup import make_fabric, make_optimizer, model_spec, to_memory_format
+from crosslinknet.train.state import Progress
 
 TIMES = ("seconds", "total_seconds")  # of the progress: the only things that may differ
 
@@ -80,6 +86,27 @@ def train_tiny(config: Config, console: Console | None = None, resume: bool = Fa
     return run.fold_folder(0)
 
 
+def make_loop(
+    config: Config, model: nn.Module | None = None, console: Console | None = None
+) -> Loop:
+    """What ``train_fold`` sets up before its first step, with another network if given."""
+    run = plan_run(config)
+    training, watching = (
+        SliceDataset(run.cached(ids), run.table, config)
+        for ids in (run.splits.folds[0].train, run.splits.folds[0].validation)
+    )
+    fabric, loss = make_fabric(config), SegmentationLoss(config.loss)
+    torch.manual_seed(config.train.seed)
+    bare = model or build_model(**model_spec(run, loss))
+    wrapped, optimizer = fabric.setup(to_memory_format(bare, config), make_optimizer(bare, config))
+    if loss.needs_maps:
+        wrapped.mark_forward_method("forward_with_maps")
+    return Loop(
+        fabric, wrapped, bare, optimizer, loss, training, watching, config, Progress(),
+        console or Console(),
+    )  # fmt: skip
+
+
 def state_of(fold: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """Tensors of the last state (weights, moments, random states), and its progress."""
     tensors, info = read_checkpoint(fold / "checkpoints" / "last.safetensors", STATE_FORMAT)
@@ -109,10 +136,3 @@ def assert_same_bits(one: Path, other: Path) -> None:
             del record[name]
     assert progress == other_progress
     assert progress["finished"] is True
-
-
-def header_of(path: Path) -> dict:
-    """The JSON at the head of a safetensors file."""
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length])

@@ -13,13 +13,13 @@ import torch
 from crosslinknet.config import RECIPES, Config, TrainConfig, to_dict
 from crosslinknet.errors import UsageError
 from crosslinknet.evaluate import Scores, check_settings, evaluate_fold, summarise
-from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of_json, write_json
+from crosslinknet.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from crosslinknet.labels import label_table
 from crosslinknet.losses import SegmentationLoss
 from crosslinknet.models import build_model
 from crosslinknet.predict import load, mask_path, predict_to_folder
 from crosslinknet.report import write_report
-from crosslinknet.runs import Run, open_run, plan_run, record_fold
+from crosslinknet.runs import Run, gather_folds, open_run, plan_run, read_folds, record_fold
 from crosslinknet.train import Console, train_fold
 from crosslinknet.train.setup import model_spec
 
@@ -142,7 +142,7 @@ def predict_fold(job: Run, fold: int, console: Console) -> None:
     cases = job.cases(job.splits.folds[fold].test)
     weights = sha256_of_file(folder / "checkpoints" / "model.safetensors")
     source = sha256_of_json([weights, to_dict(job.config)["predict"]])
-    facts = read_json(job.folder / "manifest.json")["folds"].get(str(fold), {})
+    facts = read_folds(job.folder).get(str(fold), {})
     if facts.get("predictions_from") != source:
         for path in (*(mask_path(case, out) for case in cases), *attention.glob("*.npz")):
             path.unlink(missing_ok=True)
@@ -204,6 +204,7 @@ def summarise_run(job: Run) -> Path:
         if all(mask_path(case, folder / "predictions").exists() for case in cases):
             out = folder / "metrics.csv"
             scores.append(evaluate_fold(cases, folder / "predictions", job.config, fold, out))
+    gather_folds(job.folder)
     summary = summarise(scores, job.table.classes, job.config.evaluate)
     write_json(job.folder / "summary.json", summary)
     return write_report(job.folder)

@@ -18,7 +18,7 @@ TASKS: dict[str, dict[str, list[int]]] = {
 }
 
 
-def demo(out: Path, kind: str = "lung", console: Console | None = None) -> Path:
+def demo(out: str | Path, kind: str = "lung", console: Console | None = None) -> Path:
     """Train a narrow Crosslink-Net on phantoms, in under three minutes on two cores.
 
     Args:
@@ -39,6 +39,7 @@ def demo(out: Path, kind: str = "lung", console: Console | None = None) -> Path:
         f"Drawing {SUBJECTS} made-up subjects with {SLICES} slices each ({kind}). The scores of "
         "this demo say that the program works, nothing about real images."
     )
+    out = Path(out)
     data = out / f"{kind}-data"
     write_phantoms(data, kind, SUBJECTS, SLICES, SIZE)
     config = demo_config(kind, data, out)

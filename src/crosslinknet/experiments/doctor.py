@@ -1,11 +1,11 @@
 """A look at the machine: what is installed, what it can compute, where it may run out."""
 
-import importlib
 import os
 import shutil
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -30,20 +30,24 @@ class Finding:
     ok: bool = True
 
 
-def doctor(folder: Path = Path()) -> list[Finding]:
+def doctor(folder: str | Path = Path()) -> list[Finding]:
     """Examine this machine and the folder that runs would be written to.
 
     Args:
-        folder: where runs go.
+        folder: where runs go; it need not exist yet.
 
     Returns:
         Findings in reading order; ``ok`` is False where a training would fail or suffer.
     """
     facts = hardware()
     found = [
-        Finding(name, version, version != "not installed") for name, version in versions().items()
+        Finding(
+            name,
+            version,
+            sys.version_info >= (3, 11) if name == "python" else version != "not installed",
+        )
+        for name, version in versions().items()
     ]
-    found[0] = Finding("python", found[0].value, sys.version_info >= (3, 11))
     gpus = ", ".join(facts["gpus"])
     found += [
         Finding(
@@ -56,17 +60,15 @@ def doctor(folder: Path = Path()) -> list[Finding]:
     memory = _memory_gib()
     if memory is not None:
         found.append(Finding("memory", f"{memory:.1f} GiB free", memory >= LEAST_MEMORY))
-    disk = shutil.disk_usage(folder.resolve()).free / 2**30
-    found.append(Finding("disk", f"{disk:.0f} GiB free in {folder.resolve()}", disk >= LEAST_DISK))
-    found.append(
-        Finding(
-            "folder",
-            "writable" if os.access(folder, os.W_OK) else "not writable",
-            os.access(folder, os.W_OK),
-        )
-    )
+    place = Path(folder).resolve()
+    place = next(path for path in (place, *place.parents) if path.exists())
+    disk, writable = shutil.disk_usage(place).free / 2**30, os.access(place, os.W_OK)
+    found += [
+        Finding("disk", f"{disk:.0f} GiB free in {place}", disk >= LEAST_DISK),
+        Finding("folder", f"{place} is {'' if writable else 'not '}writable", writable),
+    ]
     for package, use in EXTRAS.items():
-        there = importlib.util.find_spec(package) is not None
+        there = find_spec(package) is not None
         found.append(Finding(package, f"{'installed' if there else 'not installed'}; {use}"))
     return found
 

@@ -18,7 +18,7 @@ from crosslinknet.errors import UsageError
 from crosslinknet.files import sha256_of_file, write_bytes
 from crosslinknet.losses import SegmentationLoss
 from crosslinknet.models import build_model
-from crosslinknet.runs import Run, record_fold
+from crosslinknet.runs import Run, hardware, record_fold
 from crosslinknet.train.loop import Loop, close_epoch, forecast, train_epoch
 from crosslinknet.train.processes import launch, ranks_that_say
 from crosslinknet.train.setup import (
@@ -67,6 +67,13 @@ def train_fold(run: Run, fold: int, resume: bool = False, console: Console | Non
         )
     folder = run.fold_folder(fold) / "checkpoints"
     last = folder / "last.safetensors"
+    if str(fold) in run.finished_folds():
+        if not resume:
+            raise UsageError(
+                f"fold {fold} of {run.folder} is trained already. Score it again with --resume, or "
+                "train under another name: -s output.name=NAME"
+            )
+        return folder / "model.safetensors"
     if last.exists() and not resume:
         raise UsageError(f"{last} exists: fold {fold} was begun. Continue it with --resume.")
     for leftover in folder.glob(".tmp-*"):  # of a process that was killed while it wrote
@@ -77,6 +84,12 @@ def train_fold(run: Run, fold: int, resume: bool = False, console: Console | Non
     training, watching = run.cached(split.train), run.cached(split.validation)
     require_foreground(training)
     console = console or Console()
+    vanished = sum(case.vanished for case in training)
+    if vanished:
+        console.warn(
+            f"{vanished} training slices have a target so small that nothing of it is left at "
+            "image.size; they train as empty. Raise image.size, or set image.fit: crop."
+        )
     processes = config.train.devices
     launch(_train, fabric, processes, console, run, fold, training, watching)
     return folder / "model.safetensors"
@@ -149,6 +162,7 @@ def _train(
         else:
             write_model(final, bare, spec, config, fold)
         record_fold(run, fold, {
+            "hardware": hardware(),
             "seconds": round(progress.total_seconds, 1),
             "epochs": progress.epoch,
             "steps": progress.step,

@@ -4,7 +4,6 @@ Order: Loop, train_epoch, forward, close_epoch, validate, forecast.
 """
 
 import math
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -73,36 +72,35 @@ def train_epoch(loop: Loop) -> Iterator[None]:
     steps_per_epoch = -(-per_epoch // train.accumulate)
     loader = make_loader(loop.batches(progress.epoch, progress.batch), loop.dataset, loop.workers())
     loop.model.train()
-    began = time.monotonic()
+    began, names = time.monotonic(), []  # names: of the group that makes a step
     for batch in loader:
+        names += batch.names
         first_of_group = progress.batch - progress.batch % train.accumulate
         group = min(train.accumulate, per_epoch - first_of_group)
         ends_group = progress.batch + 1 == first_of_group + group
         with loop.fabric.no_backward_sync(loop.model, enabled=not ends_group):
             parts = forward(loop, batch)
-            values = torch.stack(
-                [parts.total.detach(), parts.bce, parts.dice, parts.attention]
-            ).tolist()
-            require_finite("loss", values, loop, batch)
+            losses = torch.stack([parts.total.detach(), parts.bce, parts.dice, parts.attention])
+            means = finite_means("loss", [*losses.tolist(), parts.valid_images], loop, batch.names)
             loop.fabric.backward(parts.total / group)
         progress.batch += 1
-        for i, value in enumerate((*values, parts.valid_images)):
-            progress.sums[i] += value
+        for i, mean in enumerate(means):
+            progress.sums[i] += mean
         if ends_group:
             rate = learning_rate(progress.step, steps_per_epoch * train.epochs, loop.config)
             for parameters in loop.optimizer.param_groups:
                 parameters["lr"] = rate
             norm = clip_gradients(loop)
             if not getattr(loop.fabric.strategy.precision, "scaler", None):  # it skips such steps
-                require_finite("gradient", [norm], loop, batch)
+                finite_means("gradient", [norm], loop, names)
             loop.optimizer.step()
             loop.optimizer.zero_grad()
             progress.step += 1
             progress.sums[5] += norm if math.isfinite(norm) else 0.0
             progress.seconds += time.monotonic() - began
-            began = time.monotonic()
+            began, names = time.monotonic(), []
             yield
-        loop.console.step(progress, per_epoch, per_epoch * train.epochs, values[0])
+        loop.console.step(progress, per_epoch, per_epoch * train.epochs, means[0])
 
 
 def forward(loop: Loop, batch: Batch) -> Parts:
@@ -111,29 +109,33 @@ def forward(loop: Loop, batch: Batch) -> Parts:
     layout = torch.channels_last if loop.config.train.channels_last else torch.contiguous_format
     image = batch.image.to(device, non_blocking=True, memory_format=layout)
     target = batch.target.to(device, non_blocking=True)
-    if loop.loss.needs_maps:
-        logits, maps = loop.model.forward_with_maps(image)
-        return loop.loss(logits, maps, target)
-    return loop.loss(loop.model(image), [], target)
+    with loop.fabric.autocast():  # on one device Fabric's wrapper does this for __call__ alone
+        if loop.loss.needs_maps:
+            logits, maps = loop.model.forward_with_maps(image)
+        else:
+            logits, maps = loop.model(image), []
+    return loop.loss(logits, maps, target)
 
 
-def require_finite(what: str, values: list[float], loop: Loop, batch: Batch) -> None:
-    """Refuse NaN and infinity.
+def finite_means(what: str, values: list[float], loop: Loop, names: list[str]) -> list[float]:
+    """Mean of each value over the processes.
 
     Raises:
-        TrainingError: in every process, if a value of any process is not finite; it names the
-            files of that batch.
+        TrainingError: in every process, if a value of one of them is NaN or infinite; it has the
+            ``names`` of that one.
     """
+    means = mean_over_processes(loop.fabric, values)
+    if all(map(math.isfinite, means)):
+        return means
     bad = [value for value in values if not math.isfinite(value)]
-    if ranks := ranks_that_say(loop.fabric, bool(bad)):
-        progress = loop.progress
-        text = (
-            f"the {what} became {bad[0] if bad else ''} at epoch {progress.epoch + 1}, step "
-            f"{progress.step + 1}, on the batch [{'; '.join(batch.names)}]. The checkpoints are "
-            "from before this step. Look at these images first; if they are fine, lower train.lr "
-            "or set train.precision=32."
-        )
-        raise TrainingError(loop.fabric.broadcast(text, src=ranks[0]))
+    first, *_ = ranks_that_say(loop.fabric, bool(bad))
+    text = (
+        f"the {what} became {bad[0] if bad else ''} at epoch {loop.progress.epoch + 1}, step "
+        f"{loop.progress.step + 1}, on the batch [{'; '.join(names)}]. The checkpoints are from "
+        "before this step. Look at these images first; if they are fine, lower train.lr or set "
+        "train.precision=32."
+    )
+    raise TrainingError(loop.fabric.broadcast(text, src=first))
 
 
 def close_epoch(loop: Loop) -> bool:
@@ -145,7 +147,7 @@ def close_epoch(loop: Loop) -> bool:
     progress, config = loop.progress, loop.config
     per_epoch = len(loop.batches(progress.epoch))
     steps = -(-per_epoch // config.train.accumulate)
-    *means, valid, norm = mean_over_processes(loop.fabric, progress.sums)
+    *means, valid, norm = progress.sums
     row: list[float | None] = [
         progress.epoch,
         progress.step,
@@ -159,15 +161,19 @@ def close_epoch(loop: Loop) -> bool:
     last_epoch = progress.epoch + 1 == config.train.epochs
     watched: tuple[float, float, float] | None = None
     better = False
+    full_size = size_at(config, progress.epoch) == config.image.size
     if loop.watched is not None and (due or last_epoch):
         # Process 0 speaks for all, since running means of batch norm differ between processes.
         watched = validate(loop) if loop.fabric.is_global_zero else None
         watched = loop.fabric.broadcast(watched)
         assert watched is not None
         _, dice, foreground = watched
-        better = dice > progress.best_dice
-        progress.best_dice = max(dice, progress.best_dice)
-        progress.validations_without_gain = 0 if better else progress.validations_without_gain + 1
+        if full_size:  # a network that has only seen smaller slices is neither best nor finished
+            better = dice > progress.best_dice
+            progress.best_dice = max(dice, progress.best_dice)
+            progress.validations_without_gain += 1
+            if better:
+                progress.validations_without_gain = 0
         if foreground > 0:
             progress.validations_without_foreground = 0
         else:
@@ -229,19 +235,24 @@ def validation_loss(probs: Tensor, target: Tensor) -> float:
 
 
 def forecast(loop: Loop) -> str:
-    """Time and memory of the whole training from one measured step that leaves no trace."""
+    """Time and memory of the whole training from one measured step that leaves no trace.
+
+    A first step that is not measured warms up; validation and prediction are not counted.
+    """
     train, epochs = loop.config.train, loop.config.train.epochs
     cuda = loop.fabric.device.type == "cuda"
     buffers = {name: value.clone() for name, value in loop.bare.named_buffers()}
     states = random_tensors()
     batch = next(iter(make_loader(loop.batches(loop.progress.epoch), loop.dataset, 0)))
     loop.model.train()
-    began = time.monotonic()
-    loop.fabric.backward(forward(loop, batch).total)
-    if cuda:
-        torch.cuda.synchronize()
-    seconds = time.monotonic() - began
-    loop.optimizer.zero_grad()
+    seconds = 0.0
+    for _ in range(2):
+        began = time.monotonic()
+        loop.fabric.backward(forward(loop, batch).total)
+        if cuda:
+            torch.cuda.synchronize()
+        seconds = time.monotonic() - began
+        loop.optimizer.zero_grad()
     for name, value in loop.bare.named_buffers():
         value.copy_(buffers[name])
     load_random(states)
@@ -252,7 +263,10 @@ def forecast(loop: Loop) -> str:
         for epoch in range(loop.progress.epoch, epochs)
     )
     peak = torch.cuda.max_memory_allocated() if cuda else _peak_memory()
-    moments = 2 * sum(p.numel() * 4 for p in loop.bare.parameters())
+    moments = 0  # of the optimizer, which makes them at its first step
+    if loop.progress.step == 0:
+        weights = sum(p.numel() * 4 for p in loop.bare.parameters())
+        moments = weights if train.optimizer == "sgd" else 2 * weights
     size = "x".join(map(str, size_at(loop.config, loop.progress.epoch)))
     return (
         f"{len(loop.dataset)} training slices; one batch of {train.batch_size} at {size} took "
@@ -286,6 +300,10 @@ def _sound_alarm(loop: Loop) -> None:
 
 
 def _peak_memory() -> int:
-    """Peak resident memory of this process, in bytes."""
+    """Peak resident memory of this process, in bytes; 0 where the system does not tell."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,6 +1,7 @@
 """What a training is made of: devices, first weights, optimizer, learning rate."""
 
 import math
+import os
 from typing import Any
 
 import torch
@@ -36,6 +37,11 @@ def make_fabric(config: Config) -> Fabric:
     if precision == "auto":
         precision = "bf16" if has_bf16(train.accelerator) else "32"
     names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    if kind == "cuda" and train.deterministic:
+        # cuBLAS reads this when it starts; the program sets it, so that users need not.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
     spawned = DDPStrategy(
         start_method="spawn",
         find_unused_parameters=config.loss.form == "released",  # its heads get no gradient

@@ -117,8 +117,12 @@ def load_state(path: Path, model: nn.Module, optimizer: Any, precision: Any) -> 
 def write_model(
     path: Path, model: nn.Module, spec: dict[str, Any], config: Config, fold: int
 ) -> None:
-    """The weights with all that is needed to apply them."""
-    info = {"format": MODEL_FORMAT, "model": spec, "config": to_dict(config), "fold": fold}
+    """The weights with all that is needed to apply them, and no path of this machine."""
+    plain = to_dict(config)
+    plain["data"] |= {"root": ".", "images": None, "masks": None}
+    plain["split"]["file"] = plain["model"]["weights"] = None
+    plain["output"]["dir"] = "runs"
+    info = {"format": MODEL_FORMAT, "model": spec, "config": plain, "fold": fold}
     write_checkpoint(path, prefixed("model", model.state_dict()), info)
 
 
