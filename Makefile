@@ -13,7 +13,7 @@ demo: $(READY)  ## made-up data, a small training, a report: under three minutes
 	$(BIN)/xln demo
 
 test: $(READY)  ## the default suite: minutes on two cores
-	$(BIN)/pytest -m "not slow" $(PYTEST)
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal $(PYTEST)
 
 test-slow: $(READY)  ## the tests that take long
 	$(BIN)/pytest -m slow $(PYTEST)

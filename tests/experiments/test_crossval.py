@@ -92,7 +92,15 @@ def test_a_run_leaves_every_file_that_the_documentation_names(finished_run: Path
     for fold, split in enumerate(splits.folds):
         part = folder / f"fold_{fold}"
         assert {path.name for path in part.iterdir()} == {
-            *("checkpoints", "predictions", "attention", "log.csv", "metrics.csv"),
+            *(
+                "checkpoints",
+                "predictions",
+                "attention",
+                "fold.json",
+                "log.csv",
+                "metrics.csv",
+                "fold.json",
+            ),
         }
         checkpoints = {path.name for path in (part / "checkpoints").iterdir()}
         assert checkpoints == {"last.safetensors", "model.safetensors"}
@@ -196,10 +204,11 @@ def test_masks_of_other_weights_are_made_again(begun: Config):
     masks = sorted((folder / "predictions").iterdir())
     right = [path.read_bytes() for path in masks]
     for path in masks:  # as if an earlier training of this fold had made them
-        Image.fromarray(np.full((48, 40), 2, np.uint8)).save(path)
-    manifest = json.loads((begun.run / "manifest.json").read_text())
-    manifest["folds"]["0"]["predictions_from"] = "weights of yesterday"
-    (begun.run / "manifest.json").write_text(json.dumps(manifest))
+        Image.fromarray(np.eye(48, 40, dtype=np.uint8)).save(path)
+    run(begun, resume=True)
+    assert [path.read_bytes() for path in masks] != right  # nothing says that they are old
+    facts = json.loads((folder / "fold.json").read_text())
+    (folder / "fold.json").write_text(json.dumps(facts | {"predictions_from": "yesterday"}))
     run(begun, resume=True)
     assert [path.read_bytes() for path in masks] == right
 
@@ -228,7 +237,7 @@ def test_one_fold_alone_is_scored_and_the_other_joins_later(finished_run: Path, 
     half = config.run / "fold_0" / "predictions" / "subject_000_slice_00.png"
     half.parent.mkdir(parents=True)  # another process is at work on fold 0
     shutil.copy(finished_run / "data" / "masks" / half.name, half)
-    with pytest.raises(UsageError, match=r"fold 1 was begun.*--resume"):
+    with pytest.raises(UsageError, match=r"fold 1 of .*--resume"):
         run_fold(config, 1)
     run_fold(config, 1, resume=True)
     summary = json.loads((config.run / "summary.json").read_text())

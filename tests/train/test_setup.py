@@ -22,6 +22,9 @@ from crosslinknet.train.setup import (
     to_memory_format,
 )
 
+from ..models.test_released import NARROW as PUBLISHED_WIDTHS
+from ..models.test_released import published_state
+
 NARROW = {"widths": [2, 4, 4, 4, 4], "attention_blocks": [3]}
 
 
@@ -203,6 +206,15 @@ def test_weights_of_another_network_are_refused(tmp_path):
         DataError, match=r"model\.safetensors is of another network: \d+ of 650 tensors"
     ):
         start_weights(model, with_weights(tmp_path / "model.safetensors"))
+
+
+def test_a_training_starts_from_a_released_checkpoint(tmp_path):
+    state = published_state()
+    torch.save(state, tmp_path / "net.pth")
+    model = build_model("crosslink-net", widths=list(PUBLISHED_WIDTHS), attention_blocks=[3])
+    assert start_weights(model, with_weights(tmp_path / "net.pth")) == []
+    assert torch.equal(model.centre.conv.weight, state["center.conv.weight"])
+    assert torch.equal(model.classifier.bias, state["classify.bias"])
 
 
 def test_a_released_checkpoint_is_taken_by_its_own_rules(tmp_path):
