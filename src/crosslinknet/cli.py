@@ -61,6 +61,9 @@ def main() -> None:
         if (error.name or "").startswith("crosslinknet"):
             raise
         _fail(f"a package cannot be loaded ({error}). Install it anew: pip install crosslinknet", 4)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _fail(f"{what}. Check the path, the rights to it and the disk it lies on.", 4)
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, on a GPU
             raise

@@ -216,13 +216,18 @@ def data_hash(found: Found, splits: Splits, cache: Path) -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout this package is imported from; None where it is installed."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """Commit of the checkout this file is tracked in; None where the package is installed."""
+    here = Path(__file__)
+    answer = ""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        for question in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            answer = subprocess.run(
+                ["git", "-C", str(here.parent), *question],
+                capture_output=True, text=True, timeout=10, check=True,
+            ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip()
+    return answer
 
 
 def _config_hash(config: Config) -> str:

@@ -22,8 +22,8 @@ from crosslinknet.train.setup import (
     to_memory_format,
 )
 
-from ..models.test_released import NARROW as PUBLISHED_WIDTHS
-from ..models.test_released import published_state
+from ..models.test_released import NARROW as PUBLISHED_WIDTHS  # noqa: TID252
+from ..models.test_released import published_state  # noqa: TID252
 
 NARROW = {"widths": [2, 4, 4, 4, 4], "attention_blocks": [3]}
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from crosslinknet.config import Config, parse_config, to_yaml
-from crosslinknet.errors import UsageError, suggest
+from crosslinknet.errors import DataError, UsageError, suggest
 from crosslinknet.experiments.crossval import run
 from crosslinknet.files import write_text
 from crosslinknet.phantoms import PHANTOMS, write_phantoms
@@ -44,7 +44,13 @@ def demo(out: str | Path, kind: str = "lung", console: Console | None = None) ->
     write_phantoms(data, kind, SUBJECTS, SLICES, SIZE)
     config = demo_config(kind, data, out)
     write_text(out / f"{kind}.yaml", to_yaml(config))
-    return run(config, resume=True, console=console)
+    try:
+        return run(config, resume=True, console=console)
+    except (UsageError, DataError) as error:
+        raise type(error)(
+            f"the demo cannot go on in {out}: {error} For a fresh one choose another folder, as "
+            "xln demo -o NAME, or remove this one."
+        ) from error
 
 
 def demo_config(kind: str, data: Path, out: Path) -> Config:

@@ -5,7 +5,6 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -13,11 +12,6 @@ import torch
 from crosslinknet.runs import hardware, versions
 from crosslinknet.train import has_bf16
 
-EXTRAS = {  # optional package -> what it adds, and the extra that installs it
-    "pydicom": "DICOM (extra: dicom)",
-    "onnx": "export to ONNX (extra: export)",
-    "ray": "several machines (extra: distributed)",
-}
 LEAST_DISK, LEAST_MEMORY = 5, 4  # GiB
 
 
@@ -67,9 +61,6 @@ def doctor(folder: str | Path = Path()) -> list[Finding]:
         Finding("disk", f"{disk:.0f} GiB free in {place}", disk >= LEAST_DISK),
         Finding("folder", f"{place} is {'' if writable else 'not '}writable", writable),
     ]
-    for package, use in EXTRAS.items():
-        there = find_spec(package) is not None
-        found.append(Finding(package, f"{'installed' if there else 'not installed'}; {use}"))
     return found
 
 

@@ -278,7 +278,7 @@ def forecast(loop: Loop) -> str:
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> duration(59), duration(150), duration(7300)
+    >>> duration(59), duration(170), duration(7300)
     ('59 s', '3 min', '2 h 2 min')
     """
     if seconds < 100:
