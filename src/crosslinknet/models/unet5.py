@@ -51,7 +51,7 @@ class UNet5(nn.Module):
 
         self.decoder = nn.ModuleList()  # deepest first
         for width in reversed(widths):
-            cout, mid = width // 2, width // 2 // FAMILIES[family]
+            cout, mid = width // 2, max(1, width // 2 // FAMILIES[family])
             self.decoder.append(DecoderBlock((width,), channels, cout, (3, 3), mid))
             channels = cout
         self.classifier = nn.Conv2d(channels, num_classes, 1)
