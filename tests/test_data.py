@@ -282,3 +282,13 @@ def test_a_worker_whose_main_process_is_gone_ends_itself(main, code):
     worker.start()
     worker.join()
     assert worker.exitcode == code
+
+
+def test_a_small_set_is_gone_through_several_times_per_epoch(make_dataset):
+    dataset = make_dataset(train={"draws": 20, "batch_size": 1})
+    drawn = [draw.index for batch in EpochBatches(dataset, epoch=3) for draw in batch]
+    passages = -(-20 // len(dataset))
+    assert len(drawn) == passages * len(dataset)
+    assert sorted(drawn) == sorted(list(range(len(dataset))) * passages)
+    rounds = np.reshape(drawn, (passages, -1))
+    assert any((rounds[0] != other).any() for other in rounds[1:])

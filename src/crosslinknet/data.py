@@ -59,16 +59,17 @@ class Batch:
 
 
 def epoch_order(
-    foreground: NDArray[np.bool_], share: float, seed: int, epoch: int
+    foreground: NDArray[np.bool_], share: float, seed: int, epoch: int, passage: int = 0
 ) -> NDArray[np.int64]:
-    """Slices of one epoch, as many as there are.
+    """Slices of one passage through the set, as many as there are.
 
     Args:
         foreground: (N,) whether each slice shows a target.
         share: least share of slices with foreground. Where the data have it anyway, every slice
             is drawn exactly once; else foreground slices repeat in place of empty ones.
         seed: of the run.
-        epoch: counts from 0; the random numbers follow from both.
+        epoch: counts from 0.
+        passage: counts from 0 in the epoch; the random numbers follow from all three.
 
     Returns:
         (N,) indices.
@@ -76,7 +77,7 @@ def epoch_order(
     >>> epoch_order(np.array([True, False, False, False]), 0.5, seed=0, epoch=0).size
     4
     """
-    rng = np.random.default_rng((seed, ORDER, epoch))
+    rng = np.random.default_rng((seed, ORDER, epoch, passage))
     count = len(foreground)
     shown, empty = np.flatnonzero(foreground), np.flatnonzero(~foreground)
     wanted = int(np.ceil(share * count))
@@ -200,8 +201,12 @@ class EpochBatches:
     def __init__(
         self, dataset: SliceDataset, epoch: int, start: int = 0, rank: int = 0, world: int = 1
     ) -> None:
-        config = dataset.config
-        order = epoch_order(dataset.foreground, config.train.foreground, config.train.seed, epoch)
+        config, train = dataset.config, dataset.config.train
+        passages = max(1, -(-train.draws // max(1, len(dataset))))
+        order = np.concatenate([
+            epoch_order(dataset.foreground, train.foreground, train.seed, epoch, passage)
+            for passage in range(passages)
+        ])  # fmt: skip
         size = size_at(config, epoch)
         draws = [Draw(int(index), epoch, place, size) for place, index in enumerate(order)]
         length = len(draws) // world
@@ -211,7 +216,7 @@ class EpochBatches:
                 "Lower train.devices."
             )
         mine = draws[rank : length * world : world]
-        b = config.train.batch_size
+        b = train.batch_size
         full = max(1, len(mine) // b)  # the last, smaller batch is left out
         self.batches = [mine[i * b : (i + 1) * b] for i in range(full)][start:]
 

@@ -244,6 +244,9 @@ class TrainConfig(Section):
         "IV-B); -s train.recipe=paper takes the recipe's values for written keys too",
     )
     epochs: int = Field(60, ge=1, description="passes over the training slices")
+    draws: int = Field(
+        0, ge=0, description="least slices drawn per epoch; a small set is gone through repeatedly"
+    )
     batch_size: int = Field(4, ge=1, description="slices per step and process")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")
     optimizer: Literal["adamw", "adam", "sgd"] = Field(

@@ -27,6 +27,7 @@ LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
 THICK = 1.5  # voxels this much longer in one direction: slices are cut across it
 HOUNSFIELD = -500  # values below are air in CT
 MOST_VALUES = 12  # masks with more values are asked about
+LEAST_DRAWS = 100  # slices an epoch has at least; with fewer, sixty epochs are too few steps
 JPG = (".jpg", ".jpeg")
 BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
 
@@ -72,6 +73,7 @@ def init(
         "data": stated["data"] | {"layout": found.layout, "label_map": labels},
         "image": image,
         "split": {"folds": folds},
+        "train": {"draws": LEAST_DRAWS},
         "output": {"name": re.sub(r"[^\w.+-]", "_", out.stem)},
     }
     write_text(out, to_yaml(parse_config(override(proposal, settings), "xln init")))
