@@ -389,6 +389,16 @@ def test_evaluate_prints_unit_policy_norm_and_empty_masks(xln: Xln, tmp_path: Pa
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"per_image.csv", "summary.json"}
 
 
+def test_evaluate_says_how_to_name_unknown_values_on_the_command_line(xln: Xln, tmp_path: Path):
+    for folder in ("pred", "ref"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((8, 8), 7, np.uint8)).save(tmp_path / folder / "a.png")
+    code, _, err = xln("evaluate", tmp_path / "pred", tmp_path / "ref", "-o", tmp_path / "out")
+    assert code == 3
+    assert "--label CLASS=VALUES" in paragraph(err)
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluate_takes_labels_thresholds_spacing_and_settings(xln: Xln, tmp_path: Path):
     ref, pred = masks(tmp_path / "ref", 200), masks(tmp_path / "pred", 3)
     code, out, err = xln(

@@ -524,3 +524,13 @@ def test_a_real_volume_of_the_brain_keeps_its_header(real_data, tmp_path):
     assert mask.shape == image.shape
     assert np.array_equal(mask.affine, image.affine)
     assert mask.header["pixdim"].tolist() == image.header["pixdim"].tolist()
+
+
+def test_a_pattern_with_two_stars_looks_into_folders_of_folders(tmp_path: Path):
+    for name in ("a/one.png", "b/c/two.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(40, 40).astype(np.uint8)).save(tmp_path / name)
+    found = find_inputs(str(tmp_path / "**" / "*.png"), 1)
+    assert [case.id for case in found] == ["one", "two"]
+    with pytest.raises(DataError, match=r"\*\*"):
+        find_inputs(str(tmp_path), 1)

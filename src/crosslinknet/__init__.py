@@ -10,13 +10,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {  # public name -> module that defines it
+    "MODELS": "crosslinknet.models",
     "build_model": "crosslinknet.models",
     "demo": "crosslinknet.experiments.demo",
     "doctor": "crosslinknet.experiments.doctor",
     "evaluate_folders": "crosslinknet.evaluate",
+    "find_inputs": "crosslinknet.predict",
     "init": "crosslinknet.experiments.init",
     "load": "crosslinknet.predict",
     "load_config": "crosslinknet.config",
+    "predict_to_folder": "crosslinknet.predict",
     "run": "crosslinknet.experiments.crossval",
     "run_fold": "crosslinknet.experiments.crossval",
     "write_report": "crosslinknet.report",

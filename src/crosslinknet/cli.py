@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crosslinknet import __version__
-from crosslinknet.errors import CrosslinkError, Stopped, UsageError
+from crosslinknet.errors import CrosslinkError, LabelError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -269,11 +269,17 @@ def evaluate(
     chosen = parse_config(override(given, tuple(settings or ())), "xln evaluate")
     with _bars("Nothing was written.") as bars:
         bar = bars.add_task("scoring", total=None)
-        evaluate_folders(
-            pred, ref, out, data=chosen.data, config=chosen.evaluate, spacing=_spacing(spacing),
-            slice_axis=chosen.image.slice_axis, pred_threshold=pred_threshold,
-            done=lambda _: bars.advance(bar),
-        )  # fmt: skip
+        try:
+            evaluate_folders(
+                pred, ref, out, data=chosen.data, config=chosen.evaluate, spacing=_spacing(spacing),
+                slice_axis=chosen.image.slice_axis, pred_threshold=pred_threshold,
+                done=lambda _: bars.advance(bar),
+            )  # fmt: skip
+        except LabelError as error:
+            raise LabelError(
+                f"{error} On the command line: --label CLASS=VALUES says what values mean, "
+                "--threshold and --pred-threshold are for grey masks."
+            ) from error
     _print_scores(out)
     print(f"Scores: {out}")
 

@@ -323,11 +323,13 @@ def _files(pattern: str) -> list[Path]:
     elif path.is_file():
         found = [path]
     else:
-        found = sorted(Path(name) for name in glob.glob(pattern) if is_image(Path(name)))  # noqa: PTH207
+        names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+        found = sorted(Path(name) for name in names if is_image(Path(name)))
     if not found:
         raise DataError(
             f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI). Give a "
-            "file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'."
+            "file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'; folders in "
+            "folders are searched with 'scans/**/*.nii.gz'."
         )
     return found
 
