@@ -2,7 +2,7 @@
 
 Arrays are (D, H, W) everywhere in the package, a single slice has D = 1. A ``Grid`` remembers
 how a file's own axes were turned into that order, so that a mask can be turned back.
-Order: Grid, plane orientations, Placement (how a slice is fitted to the network's size).
+Order: Grid, distance of two grids, Placement (how a slice is fitted to the network's size).
 """
 
 from dataclasses import dataclass
@@ -37,6 +37,29 @@ class Grid:
     spacing: tuple[float, float, float] | None = None
     affine: NDArray[np.float64] | None = None
     turn: NDArray[np.float64] | None = None
+
+
+def shift_of(one: Grid, other: Grid) -> float:
+    """How far the corners of a volume lie apart by two grids of one shape.
+
+    Returns:
+        The largest distance in mm; 0 where a grid has no affine.
+
+    >>> a = Grid((2, 2, 2), affine=np.eye(4))
+    >>> b = Grid((2, 2, 2), affine=np.diag([1.0, 1.0, 3.0, 1.0]))
+    >>> shift_of(a, b)
+    2.0
+    """
+    if one.affine is None or other.affine is None:
+        return 0.0
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in one.shape])).reshape(3, -1)
+    points = np.vstack([corners, np.ones(corners.shape[1])])  # (4, 8)
+    return float(np.linalg.norm(((one.affine - other.affine) @ points)[:3], axis=0).max())
+
+
+def is_apart(one: Grid, other: Grid) -> bool:
+    """Whether two grids of one shape lie more than 0.1 voxel apart."""
+    return shift_of(one, other) > 0.1 * min(other.spacing or (1.0,))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         UsageError: missing file, no YAML, unknown key (the nearest is suggested), wrong type.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        content = _read_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path} cannot be read as a config ({error}). Check the path, or write a first config "
@@ -101,7 +101,7 @@ def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, An
             if not isinstance(place, dict):
                 raise UsageError(f"-s {setting!r}: {parent!r} is a value, it has no keys below it.")
         try:
-            place[last] = _number(yaml.load(text, _Loader))
+            place[last] = _number(_read_yaml(text))
         except yaml.YAMLError as error:
             raise UsageError(
                 f"-s {setting!r}: the value is not valid YAML: {_one_line(error)}"
@@ -153,6 +153,14 @@ class _Loader(yaml.SafeLoader):
                 None, None, f"the key {twice[0]!r} is written twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 PLAINLY = {  # pydantic's error types whose own words only programmers understand

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosslinknet.errors import CrosslinkError, DataError, ShapeError, UsageError
-from crosslinknet.geometry import Grid, SliceAxis
+from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable
 from crosslinknet.readers import is_image, read_mask, stem_of
-
-SHIFT = 0.1  # largest distance between the grids of a pair, in voxels
 
 Spacing = tuple[float, float, float]
 
@@ -97,23 +95,13 @@ def common_spacing(
             "lies on the other. Save both in one format, or state the spacing to compare them "
             "pixel by pixel."
         )
-    if pred_grid.affine is not None and target_grid.affine is not None:
-        shift = _largest_shift(pred_grid, target_grid.affine)
-        if shift > SHIFT * min(b or (1.0,)):
-            raise ShapeError(
-                f"{pred} and {target} lie up to {shift:.3g} mm apart in the patient by their "
-                "headers, though their sizes agree. Correct the wrong header, or state the "
-                "spacing to compare voxel by voxel."
-            )
+    if is_apart(pred_grid, target_grid):
+        raise ShapeError(
+            f"{pred} and {target} lie up to {shift_of(pred_grid, target_grid):.3g} mm apart in the "
+            "patient by their headers, though their sizes agree. Correct the wrong header, or "
+            "state the spacing to compare voxel by voxel."
+        )
     return b
-
-
-def _largest_shift(grid: Grid, other: NDArray[np.float64]) -> float:
-    """How far the corners of a volume move from one affine to another, in mm."""
-    assert grid.affine is not None
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1)
-    points = np.vstack([corners, np.ones(corners.shape[1])])  # (4, 8)
-    return float(np.linalg.norm(((grid.affine - other) @ points)[:3], axis=0).max())
 
 
 def checked_spacing(spacing: Sequence[float]) -> Spacing:

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from crosslinknet.case import Case, CaseFiles
 from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import DataError, ShapeError, UsageError
-from crosslinknet.geometry import Grid, SliceAxis
+from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable, encode, label_table, to_values
 from crosslinknet.readers import image as pictures
 from crosslinknet.readers import nifti
 
 SMALLEST = 32  # five poolings need 32 rows and columns
-SHIFT = 0.1  # largest distance between the grids of image and mask, in voxels
 
 
 class Format(Protocol):
@@ -278,15 +277,11 @@ def _check_same_grid(first: Path, one: Grid, second: Path, other: Grid) -> None:
             f"{first} and {second} are a picture and a NIfTI volume, so it is not known how one "
             "lies on the other. Save both in one format."
         )
-    if one.affine is None or other.affine is None:
-        return
-    corners = np.array([[d, h, w, 1] for d in (0, 1) for h in (0, 1) for w in (0, 1)], dtype=float)
-    corners[:, :3] *= np.array(one.shape) - 1
-    apart = float(np.linalg.norm(corners @ (one.affine - other.affine).T, axis=1).max())
-    if apart > SHIFT * min(one.spacing or (1.0,)):
+    if is_apart(one, other):
         raise DataError(
-            f"{first} and {second} have one shape but lie up to {apart:.2f} mm apart in space "
-            "(affine). Resample one to the other's grid, or repair the header that is wrong."
+            f"{first} and {second} have one shape but lie up to {shift_of(one, other):.2f} mm "
+            "apart in space (affine). Resample one to the other's grid, or repair the header "
+            "that is wrong."
         )
 
 
