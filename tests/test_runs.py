@@ -3,7 +3,9 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from crosslinknet import __version__
 from crosslinknet.config import Config, load_config, override, parse_config, to_dict
@@ -232,4 +234,13 @@ def test_damaged_files_of_a_run_are_named(config):
     folder = open_run(config()).folder
     (folder / "splits.json").write_text("{")
     with pytest.raises(DataError, match=r"one/splits\.json is not a readable JSON"):
+        open_run(config(), resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_pixels(config, data):
+    open_run(config())
+    image = sorted((data / "images").iterdir())[0]
+    pixels = np.asarray(Image.open(image))
+    Image.fromarray(255 - pixels).save(image)
+    with pytest.raises(DataError, match=r"are not those .* was begun with"):
         open_run(config(), resume=True)

@@ -15,7 +15,7 @@ import write_results  # noqa: E402
 def test_the_table_holds_the_scores_of_the_summary(finished_run: Path) -> None:
     run = finished_run / "runs" / "exp"
     summary = json.loads((run / "summary.json").read_text())
-    dice = summary["levels"]["image"]["kidney"]["metrics"]["dice"]["mean"]
+    dice = summary["levels"]["image"]["average"]["metrics"]["dice"]["mean"]
     line = write_results.table([run]).splitlines()[-1]
     assert f"| {100 * dice:.2f} |" in line
     assert "| 2 of 2 |" in line

@@ -366,3 +366,15 @@ def test_a_config_file_written_by_hand_is_enough(finished_run: Path, tmp_path: P
     path.write_text(to_yaml(tiny(finished_run / "data", tmp_path), comments=False))
     config = load_config(path, ("output.name=by-hand",))
     assert crossval.begin(config, 0, False, Listener()).folder == tmp_path / "by-hand"
+
+
+def test_a_finished_fold_is_never_trained_again(finished_run: Path, tmp_path: Path):
+    shutil.copytree(finished_run / "runs" / "exp", tmp_path / "exp")
+    checkpoints = tmp_path / "exp" / "fold_0" / "checkpoints"
+    (checkpoints / "last.safetensors").unlink()  # may be deleted when the run is done
+    before = (checkpoints / "model.safetensors").stat().st_mtime_ns
+    config = load_config(finished_run / "exp.yaml", (f"output.dir={tmp_path}",))
+    run_fold(config, 0, resume=True)
+    assert (checkpoints / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="is trained already"):
+        run_fold(config, 0)
