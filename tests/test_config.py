@@ -176,7 +176,7 @@ def test_every_recipe_names_keys_of_the_training():
         ("data.label_map={a: [0]}", "0 of class 'a' is outside 1..65535; 0 is the background"),
         ("data.label_map={a b: [1]}", "class name 'a b' may hold letters, digits"),
         ("data.label_map={a: ['#f0']}", "'#f0' of class 'a' is no colour like '#ff0000'"),
-        ("data.label_map={a: ['#ff0000', 1]}", "grey values and colours cannot be mixed"),
+        ("data.label_map={a: ['#ff0000', 1]}", "grey values, colours and names cannot be mixed"),
         ("data.subject=(", "'(' is no regular expression"),
         ("data.subject=x", "'x' needs exactly one (group), it has 0"),
         ("loss.blocks=[3, 3]", "blocks [3, 3] must be different numbers of 1..5"),

@@ -20,7 +20,7 @@ from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of
 from crosslinknet.geometry import Grid, Placement, place
 from crosslinknet.labels import label_table
 from crosslinknet.preprocess import fit_image, fit_mask, normalise
-from crosslinknet.readers import read_case
+from crosslinknet.readers import is_drawn, read_case
 
 FORMAT = 2  # raise it when the pixels of an entry would come out otherwise
 
@@ -115,7 +115,9 @@ def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -
         "format": FORMAT,
         "images": [content_hash(path, folder) for path in files.images],
         "mask": mask,
-        "values": [table.values, table.colour, data.threshold],
+        "values": [table.values, table.colour, table.names, data.threshold, data.overlap],
+        "drawn": files.images[0].name if files.mask is not None and is_drawn(files.mask) else None,
+        "slices": files.slices,
         "image": image.model_dump(mode="json", exclude={"size"} if image.fit == "crop" else None),
         "spacing": files.spacing,
     }

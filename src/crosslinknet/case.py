@@ -22,6 +22,8 @@ class CaseFiles:
         mask: label file, None where only prediction is wanted.
         spacing: (dz, dy, dx) in mm, stated by a manifest; overrides the file's own.
         fold: test fold stated by a manifest, or None.
+        slices: which slices of the files are this case, along the axis that counts them; None:
+            all. A stack of slices of many people is a case for each of them.
     """
 
     id: str
@@ -30,6 +32,7 @@ class CaseFiles:
     mask: Path | None = None
     spacing: tuple[float, float, float] | None = None
     fold: int | None = None
+    slices: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 A label map names classes by mask values, and classes may overlap (infection: [1, 2], ggo: [1]).
 Files hold values (any integers, or colours as 0xRRGGBB); the package works with codes: 0 is
 background, c = 1..n stands for the c-th smallest value. Classes are what the network predicts.
+Where a file names its labels (polygons), the names in alphabetical order are the values 1..n.
 Order: LabelTable, values to codes (encode), codes to classes (split_classes) and back (decode,
 to_values).
 """
@@ -28,12 +29,14 @@ class LabelTable:
         member: (n + 1, K); ``member[c, k]`` tells whether code c belongs to class k. Row 0,
             the background, is all False.
         colour: the values are colours, 0xRRGGBB.
+        names: the label map holds names, and value v means ``names[v - 1]``; else empty.
     """
 
     classes: tuple[str, ...]
     values: tuple[int, ...]
     member: NDArray[np.bool_]
     colour: bool
+    names: tuple[str, ...] = ()
 
 
 def label_table(label_map: Mapping[str, Sequence[int | str]]) -> LabelTable:
@@ -47,8 +50,17 @@ def label_table(label_map: Mapping[str, Sequence[int | str]]) -> LabelTable:
     (1, 2)
     >>> table.member.astype(int).tolist()
     [[0, 0], [1, 1], [1, 0]]
+    >>> label_table({"polyp": ["polyp", "adenoma"]}).names
+    ('adenoma', 'polyp')
     """
-    named = {name: {_number(value) for value in values} for name, values in label_map.items()}
+    texts = {v for values in label_map.values() for v in values if isinstance(v, str)}
+    colour = any(text.startswith("#") for text in texts)
+    names = () if colour else tuple(sorted(texts))
+    number: dict[int | str, int] = {name: value for value, name in enumerate(names, start=1)}
+    named = {
+        name: {number[v] if v in number else _number(v) for v in values}
+        for name, values in label_map.items()
+    }
     values = sorted(set().union(*named.values()))
     if len(values) > MOST_VALUES:
         raise UsageError(
@@ -58,8 +70,7 @@ def label_table(label_map: Mapping[str, Sequence[int | str]]) -> LabelTable:
     member = np.zeros((len(values) + 1, len(named)), dtype=bool)
     for k, members in enumerate(named.values()):
         member[1:, k] = np.isin(values, list(members))
-    colour = any(isinstance(value, str) for group in label_map.values() for value in group)
-    return LabelTable(tuple(named), tuple(values), member, colour)
+    return LabelTable(tuple(named), tuple(values), member, colour, names)
 
 
 def encode(mask_values: NDArray[np.integer], table: LabelTable, name: str) -> NDArray[np.uint8]:

@@ -35,7 +35,8 @@ from crosslinknet.readers import (
     write_probabilities,
 )
 
-KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images; else PNG
+KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images
+MASK_SUFFIX: dict[str, str] = {}  # of other volumes; else PNG
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 
@@ -346,12 +347,17 @@ def mask_path(files: CaseFiles, out: Path) -> Path:
     """Where the mask of a case is written.
 
     JPG and BMP images get PNG masks: JPG would blur the labels, BMP cannot hold all of them.
+    Slices taken out of a stack get pictures: PNG, or TIFF where they are several.
 
     >>> mask_path(CaseFiles("a.1", "a", (Path("a.1.JPG"),)), Path("out")).as_posix()
     'out/a.1.png'
     """
     suffix = suffix_of(files.images[0])
-    return out / f"{files.id}{suffix if suffix in KEPT else '.png'}"
+    if files.slices is not None:
+        suffix = ".png" if len(files.slices) == 1 else ".tif"
+    elif suffix not in KEPT:
+        suffix = MASK_SUFFIX.get(suffix, ".png")
+    return out / f"{files.id}{suffix}"
 
 
 def predict_to_folder(
@@ -387,7 +393,8 @@ def predict_to_folder(
             )
     for files, target in zip(cases, targets, strict=True):
         prediction, grid = predictor.predict_files(files)
-        like, table = files.images[0], predictor.table
+        like = files.images[0] if files.slices is None else None
+        table = predictor.table
         if prediction.probs is not None:
             probs = out / "probabilities" / target.name
             write_probabilities(probs, prediction.probs, grid, like, table.classes)

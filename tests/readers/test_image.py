@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from crosslinknet.case import CaseFiles
 from crosslinknet.errors import CrosslinkError, DataError, LabelError, ShapeError, UsageError
 from crosslinknet.labels import label_table, to_values
 from crosslinknet.readers import count_values, read_image, read_mask, write_mask
@@ -267,10 +268,11 @@ def test_masks_are_never_written_with_loss_or_cut_short(tmp_path):
 
 def test_the_values_of_any_mask_can_be_counted(tmp_path):
     grey = save(tmp_path / "a.png", np.array([[0, 0, 255]], dtype=np.uint8))
-    assert count_values(grey) == {0: 2, 255: 1}
+    assert count_values(CaseFiles("a", "a", (grey,), grey)) == {0: 2, 255: 1}
     pixels = np.zeros((1, 3, 3), dtype=np.uint8)
     pixels[0, 0] = (255, 0, 16)
-    assert count_values(save(tmp_path / "b.png", pixels)) == {"#000000": 2, "#ff0010": 1}
+    colour = save(tmp_path / "b.png", pixels)
+    assert count_values(CaseFiles("b", "b", (colour,), colour)) == {"#000000": 2, "#ff0010": 1}
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])

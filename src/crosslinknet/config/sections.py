@@ -70,8 +70,8 @@ class DataConfig(Section):
     masks: Path | None = Field(None, description="folders: the mask folder; null finds it")
     label_map: dict[str, list[int | str]] = Field(
         {"foreground": [1]},
-        description="class: mask values that mean it (grey values, or '#rrggbb' of RGB masks); "
-        "0 or '#000000' is background; a value of a mask that is not named is an error",
+        description="class: mask values that mean it (grey values, '#rrggbb' of RGB masks, or "
+        "names of polygons); 0 or '#000000' is background; a value that is not named is an error",
     )
     threshold: int | None = Field(
         None,
@@ -82,6 +82,11 @@ class DataConfig(Section):
         None,
         description="regular expression with one group, searched in the file name, that gives "
         "the subject; null: the CSV's subject column if there is one, else the file name",
+    )
+    overlap: Literal["error", "last"] = Field(
+        "error",
+        description="drawn masks (polygons, DICOM SEG): pixels of two labels are an error, or "
+        "belong to the last one in the file",
     )
     unlabelled: Literal["error", "skip"] = Field(
         "error", description="images without a mask: error, or skip (leave them out, and say so)"
@@ -98,7 +103,7 @@ class DataConfig(Section):
             if not values:
                 raise ValueError(f"class {name!r} names no mask value")
             for value in values:
-                if isinstance(value, str) and not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+                if isinstance(value, str) and not re.fullmatch(r"#[0-9a-fA-F]{6}|[^#].*", value):
                     raise ValueError(f"{value!r} of class {name!r} is no colour like '#ff0000'")
                 if isinstance(value, bool):
                     raise ValueError(f"{value} of class {name!r} is a truth value, not a label")
@@ -106,9 +111,13 @@ class DataConfig(Section):
                     raise ValueError(
                         f"{value} of class {name!r} is outside 1..65535; 0 is the background"
                     )
-        kinds = {type(value) for values in labels.values() for value in values}
+        kinds = {
+            value[0] == "#" if isinstance(value, str) else None
+            for values in labels.values()
+            for value in values
+        }
         if len(kinds) > 1:
-            raise ValueError("grey values and colours cannot be mixed in one label_map")
+            raise ValueError("grey values, colours and names cannot be mixed in one label_map")
         return {name: [_lower(v) for v in values] for name, values in labels.items()}
 
     @field_validator("subject")
@@ -402,4 +411,4 @@ class Config(Section):
 
 
 def _lower(value: int | str) -> int | str:
-    return value.lower() if isinstance(value, str) else value
+    return value.lower() if isinstance(value, str) and value[0] == "#" else value

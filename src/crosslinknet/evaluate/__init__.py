@@ -39,7 +39,7 @@ from crosslinknet.files import write_json
 from crosslinknet.geometry import SliceAxis
 from crosslinknet.labels import LabelTable, label_table, split_classes
 from crosslinknet.metrics.table import STATES, Row, score_pairs, states_of
-from crosslinknet.readers import read_mask
+from crosslinknet.readers import read_case_mask, read_mask
 
 __all__ = [
     "COLUMNS",
@@ -138,7 +138,7 @@ def evaluate_fold(
         if case.mask is None:
             raise DataError(f"{case.id} has no mask, so its prediction cannot be scored.")
         pred, pred_grid = read_mask(found[case.id], axis, table, None)
-        target, grid = read_mask(case.mask, axis, table, config.data.threshold)
+        target, grid = read_case_mask(case, config.data, axis)
         step = common_spacing(found[case.id], pred_grid, case.mask, grid, case.spacing)
         scores.append(
             score_case(pred, target, table, step, case.id, case.subject, fold, config.evaluate)

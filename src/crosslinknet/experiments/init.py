@@ -224,10 +224,11 @@ def look_at_masks(
             for name, values in found.label_values.items()
         }
         return stated, f"data.label_map {stated}, as the data set states"
-    masks = [case.mask for case in cases if case.mask is not None]
+    masked = [case for case in cases if case.mask is not None]
+    masks = [case.mask for case in masked]
     counts: Counter[int | str] = Counter()
-    for mask in masks:
-        counts.update(count_values(mask))
+    for case in masked:
+        counts.update(count_values(case))
     values = sorted((v for v in counts if v not in (0, "#000000")), key=lambda v: (str(type(v)), v))
     if not values:
         raise DataError(

@@ -1,8 +1,10 @@
 """File formats: a path in, arrays with their grid out, and back.
 
 A format is a module with ``read_image``, ``read_values``, ``write_values`` and
-``write_probabilities``; the dict READERS names it by suffix. What holds for all formats stands
-here: empty files, pixels that are not numbers, mask values, images and masks that belong together.
+``write_probabilities``; the dict READERS names it by suffix. Masks that are no pixels but outlines
+are drawn on the grid of their image, by a module of DRAWN. What holds for all formats stands here:
+empty files, pixels that are not numbers, mask values, images and masks that belong together.
+Order: the formats, images, masks, cases, writing.
 """
 
 from collections import Counter
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from crosslinknet.case import Case, CaseFiles
 from crosslinknet.config import DataConfig, ImageConfig
-from crosslinknet.errors import DataError, ShapeError, UsageError
+from crosslinknet.errors import DataError, LabelError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable, encode, label_table, to_values
 from crosslinknet.readers import image as pictures
@@ -54,6 +56,33 @@ class Format(Protocol):
     ) -> tuple[Path, ...]: ...
 
 
+class Drawing(Protocol):
+    """What a module offers whose masks are drawn on the grid of an image."""
+
+    def draw(
+        self, path: Path, image: Path, grid: Grid, table: LabelTable, overlap: str
+    ) -> NDArray[np.integer]:
+        """Mask values (D, H, W) on ``grid``, as ``table`` counts them.
+
+        Args:
+            path: the mask file, which may describe many images.
+            image: the image whose mask is wanted.
+            grid: where the image's pixels lie.
+            table: what the values mean; with ``names``, value v is the label ``names[v - 1]``.
+            overlap: ``error`` refuses pixels of two different labels, ``last`` gives them to the
+                label that comes last in the file.
+
+        Raises:
+            DataError: not readable, says nothing of the image, another size, labels overlap.
+            LabelError: labels of names that the table does not hold.
+        """
+        ...
+
+    def count(self, path: Path, image: Path, grid: Grid) -> dict[int | str, int]:
+        """Pixels of each label, 0 included; serves to propose a label map."""
+        ...
+
+
 READERS: dict[str, Format] = {
     ".png": pictures,
     ".jpg": pictures,
@@ -64,6 +93,8 @@ READERS: dict[str, Format] = {
     ".nii": nifti,
     ".nii.gz": nifti,
 }
+
+DRAWN: dict[str, Drawing] = {}
 
 
 def suffix_of(path: Path) -> str:
@@ -88,6 +119,11 @@ def stem_of(path: Path) -> str:
 def is_image(path: Path) -> bool:
     """Whether the name is that of a file we read; hidden files are not."""
     return suffix_of(path) in READERS and not path.name.startswith(".")
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a mask file holds outlines, which are drawn on the grid of their image."""
+    return suffix_of(path) in DRAWN
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -140,15 +176,18 @@ def read_mask(
     return encode(_whole(values, path), table, str(path)), grid
 
 
-def count_values(path: Path, slice_axis: SliceAxis = 0) -> dict[int | str, int]:
-    """Count the pixels of each value of a mask, whatever it means; background is 0 or '#000000'.
+def count_values(files: CaseFiles, slice_axis: SliceAxis = 0) -> dict[int | str, int]:
+    """Count the pixels of each value of a case's mask, whatever it means; background included.
 
-    RGB masks give colours. Serves to propose a label map.
+    RGB masks give colours, outlines the names of their labels. Serves to propose a label map.
 
     Raises:
-        DataError: as ``read_mask``.
-
+        DataError: as ``read_mask``; a case without a mask.
     """
+    path = _mask_of(files)
+    if is_drawn(path):
+        _, grid = read_image(files.images[0], slice_axis)
+        return DRAWN[suffix_of(path)].count(path, files.images[0], grid)
     reader, colour = _format(path), False
     try:
         values, _ = reader.read_values(path, slice_axis, colour=False, lossy=True)
@@ -157,9 +196,34 @@ def count_values(path: Path, slice_axis: SliceAxis = 0) -> dict[int | str, int]:
             raise
         values, _ = reader.read_values(path, slice_axis, colour=True, lossy=True)
         colour = True
+    values = _kept(values, files)
     numbers, counts = np.unique(_whole(values, path), return_counts=True)
     names = [f"#{n:06x}" if colour else int(n) for n in numbers]
     return dict(Counter(dict(zip(names, counts.tolist(), strict=True))).most_common())
+
+
+def read_case_image(files: CaseFiles, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
+    """Read the images of a case, stacked as channels: (D, C, H, W) and their grid.
+
+    Raises:
+        ShapeError: they differ in size, or do not have the slices that are wanted.
+        DataError: they lie elsewhere in space; and everything of ``read_image``.
+    """
+    pixels, grid = _whole_image(files, slice_axis)
+    return _kept(pixels, files), _kept_grid(grid, files)
+
+
+def read_case_mask(
+    files: CaseFiles, data: DataConfig, slice_axis: SliceAxis
+) -> tuple[NDArray[np.uint8], Grid]:
+    """Read the mask of a case as codes (D, H, W), with the grid it is stored on.
+
+    Raises:
+        LabelError: values or names that ``data.label_map`` does not hold.
+        DataError: there is no mask, and everything of ``read_mask`` and of ``Drawing.draw``.
+    """
+    codes, grid = _whole_mask(files, data, slice_axis)
+    return _kept(codes, files), _kept_grid(grid, files)
 
 
 def read_case(files: CaseFiles, data: DataConfig, image: ImageConfig) -> Case:
@@ -172,24 +236,21 @@ def read_case(files: CaseFiles, data: DataConfig, image: ImageConfig) -> Case:
         ShapeError: images or mask differ in size; smaller than 32x32 with fit crop.
         DataError: they lie elsewhere in space; and everything of ``read_image``, ``read_mask``.
     """
-    read = [read_image(path, image.slice_axis) for path in files.images]
-    arrays, grids = [array for array, _ in read], [grid for _, grid in read]
-    for path, grid in zip(files.images[1:], grids[1:], strict=True):
-        _check_same_grid(files.images[0], grids[0], path, grid)
-    pixels = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)  # (D, C, H, W)
-    if image.fit == "crop" and min(grids[0].shape[1:]) < SMALLEST:
+    pixels, grid = _whole_image(files, image.slice_axis)
+    if image.fit == "crop" and min(grid.shape[1:]) < SMALLEST:
         raise ShapeError(
-            f"{files.images[0]} has slices of {grids[0].shape[1]}x{grids[0].shape[2]} pixels; "
+            f"{files.images[0]} has slices of {grid.shape[1]}x{grid.shape[2]} pixels; "
             f"image.fit 'crop' keeps that size, and the network needs {SMALLEST}x{SMALLEST}. "
             "Choose fit: letterbox, resize or pad, which take any size."
         )
     codes = None
     if files.mask is not None:
-        table = label_table(data.label_map)
-        codes, grid = read_mask(files.mask, image.slice_axis, table, data.threshold)
-        _check_same_grid(files.images[0], grids[0], files.mask, grid)
-    grid = grids[0] if files.spacing is None else replace(grids[0], spacing=files.spacing)
-    return Case(files.id, files.subject, pixels, codes, grid)
+        codes, mask_grid = _whole_mask(files, data, image.slice_axis)
+        _check_same_grid(files.images[0], grid, files.mask, mask_grid)
+        codes = _kept(codes, files)
+    if files.spacing is not None:
+        grid = replace(grid, spacing=files.spacing)
+    return Case(files.id, files.subject, _kept(pixels, files), codes, _kept_grid(grid, files))
 
 
 def write_mask(
@@ -230,6 +291,59 @@ def write_probabilities(
     """
     names = [str(k + 1) for k in range(len(probs))] if classes is None else list(classes)
     return _writer(path).write_probabilities(path, probs, grid, like, names)
+
+
+def _whole_image(files: CaseFiles, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
+    """All slices of the images of a case (D, C, H, W), and their grid."""
+    read = [read_image(path, slice_axis) for path in files.images]
+    arrays, grids = [array for array, _ in read], [grid for _, grid in read]
+    for path, grid in zip(files.images[1:], grids[1:], strict=True):
+        _check_same_grid(files.images[0], grids[0], path, grid)
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1), grids[0]
+
+
+def _whole_mask(
+    files: CaseFiles, data: DataConfig, slice_axis: SliceAxis
+) -> tuple[NDArray[np.uint8], Grid]:
+    """All slices of the mask of a case as codes (D, H, W), and their grid."""
+    path, table = _mask_of(files), label_table(data.label_map)
+    if is_drawn(path):
+        _, grid = read_image(files.images[0], slice_axis)
+        drawing = DRAWN[suffix_of(path)]
+        values = drawing.draw(path, files.images[0], grid, table, data.overlap)
+        return encode(values, table, f"{path} ({files.images[0].name})"), grid
+    if table.names:
+        raise LabelError(
+            f"{path} holds numbers, but data.label_map names labels: {', '.join(table.names)}. "
+            "Write the mask values that mean them, as in {lesion: [1]}."
+        )
+    return read_mask(path, slice_axis, table, data.threshold)
+
+
+def _mask_of(files: CaseFiles) -> Path:
+    if files.mask is None:
+        raise DataError(f"{files.images[0]} has no mask. Add it, or leave the image out.")
+    return files.mask
+
+
+def _kept(array: NDArray[Any], files: CaseFiles) -> NDArray[Any]:
+    """The slices of an array (D, ...) that are this case."""
+    if files.slices is None:
+        return array
+    if max(files.slices) >= len(array):
+        raise ShapeError(
+            f"{files.images[0]} has {len(array)} slices, but slice {max(files.slices)} is wanted "
+            f"for {files.id} (the first is 0). The file was replaced, or it is cut along another "
+            "axis: see image.slice_axis."
+        )
+    return np.take(array, files.slices, axis=0)
+
+
+def _kept_grid(grid: Grid, files: CaseFiles) -> Grid:
+    """The grid of those slices: of pictures with a spacing, without a place in space."""
+    if files.slices is None:
+        return grid
+    return Grid((len(files.slices), *grid.shape[1:]), grid.spacing)
 
 
 def _format(path: Path) -> Format:

@@ -2,26 +2,30 @@
 
 0 ok, 1 findings, 2 usage, 3 data, 4 environment, 130 stopped by the user. Heavy imports happen
 inside the functions, so that ``--help`` answers at once.
-Order: main, the commands, what they share.
+Order: main, the commands, how their texts become values; common.py for what they share.
 """
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crosslinknet import __version__
-from crosslinknet.errors import CrosslinkError, LabelError, Stopped, UsageError
+from crosslinknet.cli.common import (
+    ConfigFile,
+    Out,
+    Resume,
+    Settings,
+    bars_shown,
+    console_shown,
+    fail,
+    print_scores,
+    print_table,
+)
+from crosslinknet.errors import CrosslinkError, LabelError, UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
     from crosslinknet.config import Config
-    from crosslinknet.train import Console
 
 app = typer.Typer(
     name="xln",
@@ -35,39 +39,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-s",
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change a key of the config, as -s train.epochs=40; repeatable.",
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run was stopped.")]
-ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="Config file (YAML); xln init writes one.")
-]
-Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results.")]
-
 
 def main() -> None:
     """Run the command line; deliberate errors become one paragraph and their exit code."""
     try:
         app()
     except CrosslinkError as error:
-        _fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code)
     except ImportError as error:
         if (error.name or "").startswith("crosslinknet"):
             raise
-        _fail(f"a package cannot be loaded ({error}). Install it anew: pip install crosslinknet", 4)
+        fail(f"a package cannot be loaded ({error}). Install it anew: pip install crosslinknet", 4)
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _fail(f"{what}. Check the path, the rights to it and the disk it lies on.", 4)
+        fail(f"{what}. Check the path, the rights to it and the disk it lies on.", 4)
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, on a GPU
             raise
-        _fail(f"{error} Lower image.size, train.batch_size or predict.batch_size.", 4)
+        fail(f"{error} Lower image.size, train.batch_size or predict.batch_size.", 4)
 
 
 @app.callback(invoke_without_command=True)
@@ -90,7 +79,7 @@ def doctor() -> None:
     table = Table(box=None, show_header=False)
     for finding in findings:
         table.add_row("ok" if finding.ok else "!!", finding.name, finding.value)
-    _print(table)
+    print_table(table)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(4)
 
@@ -103,9 +92,9 @@ def demo(
     """Train two folds on made-up data and write a report; under three minutes."""
     from crosslinknet.experiments.demo import demo as show
 
-    with _console("xln demo goes on where it was stopped.") as console:
+    with console_shown("xln demo goes on where it was stopped.") as console:
         report = show(out, kind, console)
-    _print_scores(report.parent)
+    print_scores(report.parent)
     print(f"Report: {report.resolve()}")
 
 
@@ -133,9 +122,9 @@ def run(config: ConfigFile, settings: Settings = None, resume: Resume = False) -
     """Train and score all folds, and write the report."""
     from crosslinknet.experiments.crossval import run as run_all
 
-    with _console("What was done is kept; continue with --resume.") as console:
+    with console_shown("What was done is kept; continue with --resume.") as console:
         report = run_all(_config(config, settings), resume, console)
-    _print_scores(report.parent)
+    print_scores(report.parent)
     print(f"Report: {report.resolve()}")
 
 
@@ -149,9 +138,9 @@ def train(
     """Train and score one fold. The report covers the folds that are finished."""
     from crosslinknet.experiments.crossval import run_fold
 
-    with _console("What was done is kept; continue with --resume.") as console:
+    with console_shown("What was done is kept; continue with --resume.") as console:
         report = run_fold(_config(config, settings), fold, resume, console)
-    _print_scores(report.parent)
+    print_scores(report.parent)
     print(f"Report: {report.resolve()}")
 
 
@@ -194,7 +183,7 @@ def predict(
     changed = parse_config(override(to_dict(predictor.config), tuple(wanted)), "xln predict")
     predictor.config = changed
     cases = find_inputs(images, changed.image.channels)
-    with _bars("Masks that were finished are kept.") as bars:
+    with bars_shown("Masks that were finished are kept.") as bars:
         bar = bars.add_task("segmenting", total=len(cases))
         predict_to_folder(predictor, cases, out, lambda _: bars.advance(bar), force)
     count = len(predictor.models)
@@ -267,7 +256,7 @@ def evaluate(
     if slice_axis is not None:
         given["image"] |= {"slice_axis": int(slice_axis) if slice_axis.isdecimal() else slice_axis}
     chosen = parse_config(override(given, tuple(settings or ())), "xln evaluate")
-    with _bars("Nothing was written.") as bars:
+    with bars_shown("Nothing was written.") as bars:
         bar = bars.add_task("scoring", total=None)
         try:
             evaluate_folders(
@@ -280,7 +269,7 @@ def evaluate(
                 f"{error} On the command line: --label CLASS=VALUES says what values mean, "
                 "--threshold and --pred-threshold are for grey masks."
             ) from error
-    _print_scores(out)
+    print_scores(out)
     print(f"Scores: {out}")
 
 
@@ -320,41 +309,13 @@ def models(
                 f"{bytes_ / 2**20:.1f}",
                 model.source,
             )
-    _print(table)
+    print_table(table)
 
 
 def _config(path: Path, settings: list[str] | None) -> "Config":
     from crosslinknet.config import load_config
 
     return load_config(path, tuple(settings or ()))
-
-
-def _print_scores(folder: Path) -> None:
-    """The tables of a run or of an evaluation: images, and cases where these are volumes."""
-    from rich.table import Table
-
-    from crosslinknet.evaluate import printed_table
-    from crosslinknet.files import read_json
-
-    summary = read_json(folder / "summary.json")
-    levels = list(summary["levels"])
-    if len(levels) > 1:
-        numbers = {name: _number_of(summary["levels"][name]) for name in levels}
-        volumes = numbers.get("case", 0) < numbers.get("image", 0)
-        levels = [name for name in levels if name == "image" or (name == "case" and volumes)]
-    for level in levels:
-        printed = printed_table(summary, level)
-        table = Table(box=None, title=printed.caption, title_justify="left", title_style="bold")
-        for i, heading in enumerate(printed.header):
-            table.add_column(heading, justify="left" if i < 2 else "right")
-        for row in printed.rows:
-            table.add_row(*row)
-        _print(table)
-
-
-def _number_of(level: dict[str, Any]) -> int:
-    counts: list[int] = [entry["counts"]["n"] for entry in level.values() if entry.get("counts")]
-    return max(counts, default=0)
 
 
 def _labels(texts: list[str] | None) -> dict[str, list[int | str]] | None:
@@ -376,89 +337,3 @@ def _spacing(text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(f"--spacing {text!r} is not a list of mm such as 1.2,0.8,0.8.") from error
-
-
-def _print(table: Any) -> None:
-    """Print a table as wide as it is where nobody reads it on a terminal."""
-    from rich.console import Console as Screen
-
-    width = None if sys.stdout.isatty() else 200
-    Screen(width=width, markup=False, emoji=False, highlight=False).print(table)
-
-
-def _fail(text: str, code: int) -> None:
-    print(f"xln: {text}", file=sys.stderr)
-    sys.exit(code)
-
-
-@contextmanager
-def _bars(stopped: str) -> Iterator["Bars"]:
-    """Progress bars with time left, on a terminal; Ctrl-C becomes exit code 130 and a sentence."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        disable=not sys.stdout.isatty(),
-        transient=True,
-    )
-    try:
-        with bars:
-            yield bars
-    except KeyboardInterrupt as error:
-        raise Stopped(f"Stopped. {stopped}") from error
-
-
-@contextmanager
-def _console(stopped: str) -> Iterator["Console"]:
-    """What a training tells, as lines and a bar."""
-    from crosslinknet.train import Console
-
-    with _bars(stopped) as bars:
-
-        class Drawn(Console):
-            task: Any = None
-
-            def say(self, text: str) -> None:
-                bars.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
-
-            def warn(self, text: str) -> None:
-                text = f"WARNING: {text}"
-                bars.console.print(
-                    text, style="bold red", markup=False, emoji=False, soft_wrap=True
-                )
-
-            def step(self, progress: Any, steps: int, total: int, loss: float) -> None:
-                done = progress.epoch * steps + progress.batch
-                if self.task is None or done < bars.tasks[self.task].completed:
-                    self.task = bars.add_task("training", total=total)
-                bars.update(self.task, completed=done, description=f"training, loss {loss:.3f}")
-
-            def row(self, row: dict[str, float | None], epochs: int) -> None:
-                text = f"epoch {int(row['epoch'] or 0) + 1}/{epochs}: loss {row['loss']:.4f}"
-                if row["val_dice"] is not None:
-                    text += f", validation Dice {row['val_dice']:.4f}"
-                self.say(f"{text}, {row['seconds']:.0f} s")
-
-        console, told = Drawn(), set[str]()
-
-        def warn_once(message: Warning | str, *_: object, **__: object) -> None:
-            if str(message) not in told:
-                told.add(str(message))
-                console.warn(str(message))
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = warn_once
-            yield console
