@@ -27,7 +27,7 @@ from crosslinknet.phantoms import write_phantoms
 Xln = Callable[..., tuple[int, str, str]]
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
 HEAVY = ("torch", "lightning", "monai", "matplotlib", "scipy", "rich", "nibabel", "PIL", "numpy")
-HELP_SECONDS = 0.6  # of CPU; 0.15 on an idle machine
+HELP_SECONDS = 0.3  # of CPU; 0.15 on an idle machine
 
 
 @pytest.fixture

@@ -418,7 +418,7 @@ def test_an_input_is_never_overwritten_and_nothing_is_written_before_that_is_kno
         before[name] = (tmp_path / name).read_bytes()
     cases = find_inputs(str(tmp_path), 1)
     with pytest.raises(UsageError, match=r"b\.png is an input and would be overwritten"):
-        predict_to_folder(bright("image.fit=pad"), cases, tmp_path, replace_masks=True)
+        predict_to_folder(bright("image.fit=pad"), cases, tmp_path, existing="replace")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -429,8 +429,49 @@ def test_masks_that_are_there_are_replaced_only_when_asked(tmp_path):
     with pytest.raises(UsageError, match=r"masks.*a\.png exists.*--force"):
         predict_to_folder(segment, cases, tmp_path / "masks")
     assert (np.asarray(Image.open(reference)) == 7).all()
-    predict_to_folder(segment, cases, tmp_path / "masks", replace_masks=True)
+    predict_to_folder(segment, cases, tmp_path / "masks", existing="replace")
     assert np.unique(np.asarray(Image.open(reference))).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [((), "a.png"), (("data.label_map={glass: [1], solid: [2]}",), "a.glass.png")],
+)
+def test_probabilities_never_overwrite_an_input(tmp_path, settings, name):
+    source = save(tmp_path / "probabilities" / name, picture(40, 50))
+    before = source.read_bytes()
+    segment = bright("image.fit=pad", "predict.probabilities=true", *settings)
+    cases = [CaseFiles("a", "a", (source,))]
+    with pytest.raises(UsageError, match=r"probabilities.*is an input and would be overwritten"):
+        predict_to_folder(segment, cases, tmp_path, existing="replace")
+    assert source.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["probabilities"]
+
+
+def test_a_prediction_that_met_a_damaged_file_goes_on_from_there(tmp_path):
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.png", picture(40, 50))
+    broken = tmp_path / "in" / "b.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    segment, out = bright("image.fit=pad"), tmp_path / "out"
+    cases = find_inputs(str(tmp_path / "in"), 1)
+    with pytest.raises(DataError, match=r"in.b\.png cannot be read"):
+        predict_to_folder(segment, cases, out)
+    broken.write_bytes(whole)
+    first = (out / "a.png").stat().st_mtime_ns
+    seen: list[Path] = []
+    paths = predict_to_folder(segment, cases, out, seen.append, existing="keep")
+    assert paths == seen == [out / f"{name}.png" for name in "abc"]
+    assert (out / "a.png").stat().st_mtime_ns == first
+    assert (np.asarray(Image.open(out / "c.png")) == np.asarray(Image.open(out / "a.png"))).all()
+
+
+def test_errors_of_predictions_name_the_file_and_not_only_the_case(tmp_path):
+    volume = tmp_path / "scan.nii"
+    nib.save(nib.Nifti1Image(np.zeros((40, 40, 3), np.int16), np.eye(4)), volume)
+    with pytest.raises(DataError, match=r"scan\.nii: image\.window 'dtype'"):
+        predict_to_folder(bright(), find_inputs(str(volume), 1), tmp_path / "out")
 
 
 def test_a_file_a_folder_and_a_pattern_are_understood(tmp_path):

@@ -320,6 +320,12 @@ def test_names_from_data_are_escaped(tmp_path):
     assert "<b>&'0" in Page(html).text
 
 
+def test_groups_that_are_no_persons_are_warned_of(tmp_path):
+    run = write_run(tmp_path, PEOPLE, **BY_PERSON, subject_is="group")
+    assert warned(run)[0].startswith("Folds are by group, not by person (rule: ")
+    assert any(text.startswith("Only 6 groups") for text in warned(run))
+
+
 def test_files_without_subjects_are_warned_of(tmp_path):
     run = write_run(tmp_path, [f"slice_{number}" for number in range(6)])
     assert warned(run)[0].startswith("Folds are by slice: every case counts as a subject")

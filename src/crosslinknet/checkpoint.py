@@ -34,8 +34,8 @@ def write_checkpoint(path: Path, tensors: dict[str, Tensor], info: dict[str, Any
     if bad:
         raise TrainingError(
             f"{path} was not written: {len(bad)} of its tensors hold NaN or infinity, {bad[0]} "
-            "among them. A file from before is untouched. Lower train.lr, or set "
-            "train.precision=32, and go on with --resume or start anew."
+            "among them. A file from before is untouched. Start anew with a lower train.lr or "
+            "train.precision=32, under another name: -s output.name=NAME"
         )
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(plain, metadata={KEY: json.dumps(info)}))

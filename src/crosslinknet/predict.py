@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -193,7 +193,8 @@ class Predictor:
     def predict_files(self, files: CaseFiles) -> tuple[Prediction, Grid]:
         """Segment a case on disk; its own orientation comes back with the grid."""
         keep = self.config.predict.probabilities
-        case = read_case(replace(files, mask=None), self.config.data, self.config.image)
+        named = replace(files, id=str(files.images[0]), mask=None)  # for messages
+        case = read_case(named, self.config.data, self.config.image)
         return predict_case(self.models, case, self.config, self.table, keep), case.grid
 
     def _is_volume(self, array: NDArray[Any]) -> bool:
@@ -365,7 +366,7 @@ def predict_to_folder(
     cases: Sequence[CaseFiles],
     out: Path,
     done: Callable[[Path], None] = lambda path: None,
-    replace_masks: bool = False,
+    existing: Literal["error", "keep", "replace"] = "error",
 ) -> list[Path]:
     """Segment cases and write each mask under the case's name, in its own format and grid.
 
@@ -373,31 +374,53 @@ def predict_to_folder(
         predictor: the models.
         cases: what to segment.
         out: folder.
-        done: called with every mask that was written.
-        replace_masks: write over masks that are there; never over an input.
+        done: called with every mask that is there in the end.
+        existing: what happens to masks, and to their probabilities, that are there: an error
+            before anything is computed, kept, so that a call that was stopped goes on, or
+            written anew. An input is never overwritten.
 
     Returns:
         Paths of the masks.
 
     Raises:
-        UsageError: a mask would replace an input, or another file without ``replace_masks``.
+        UsageError: a file would replace an input, or one that is there with ``existing`` error.
     """
     targets = [mask_path(files, out) for files in cases]
-    inputs = {image.resolve() for files in cases for image in files.images}
-    for target in targets:
-        if target.resolve() in inputs:
-            raise UsageError(f"{target} is an input and would be overwritten; choose another -o.")
-        if target.exists() and not replace_masks:
-            raise UsageError(
-                f"{target} exists. Choose another -o, or replace the masks there with --force."
-            )
+    classes = predictor.table.classes if predictor.config.predict.probabilities else ()
+    _refuse_to_overwrite(cases, targets, classes, existing)
     for files, target in zip(cases, targets, strict=True):
-        prediction, grid = predictor.predict_files(files)
-        like = files.images[0] if files.slices is None else None
-        table = predictor.table
-        if prediction.probs is not None:
-            probs = out / "probabilities" / target.name
-            write_probabilities(probs, prediction.probs, grid, like, table.classes)
-        write_mask(target, prediction.codes, table, grid, like)
+        if existing != "keep" or not target.exists():
+            prediction, grid = predictor.predict_files(files)
+            like = files.images[0] if files.slices is None else None
+            table = predictor.table
+            if prediction.probs is not None:
+                probs = _probabilities_of(target)
+                write_probabilities(probs, prediction.probs, grid, like, table.classes)
+            write_mask(target, prediction.codes, table, grid, like)  # last: all is there with it
         done(target)
     return targets
+
+
+def _refuse_to_overwrite(
+    cases: Sequence[CaseFiles], targets: Sequence[Path], classes: Sequence[str], existing: str
+) -> None:
+    """Look at every file that is going to be written, before anything is computed."""
+    inputs = {image.resolve() for files in cases for image in files.images}
+    for target in targets:
+        written = [target]
+        if classes:
+            probs = _probabilities_of(target)
+            own = [probs.with_name(f"{stem_of(probs)}.{k}{suffix_of(probs)}") for k in classes]
+            written += [probs, *own]
+        for path in written:
+            if path.resolve() in inputs:
+                raise UsageError(f"{path} is an input and would be overwritten; choose another -o.")
+            if path.exists() and existing == "error":
+                raise UsageError(
+                    f"{path} exists. Choose another -o, go on with --resume, which keeps the masks "
+                    "that are there, or replace them with --force."
+                )
+
+
+def _probabilities_of(mask: Path) -> Path:
+    return mask.parent / "probabilities" / mask.name

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 from PIL import Image
 
 from crosslinknet.config import Config, load_config, override, parse_config, to_dict, to_yaml
-from crosslinknet.errors import DataError, UsageError
+from crosslinknet.errors import DataError, SystemProblem, UsageError
 from crosslinknet.experiments import crossval
 from crosslinknet.experiments.crossval import run, run_fold
 from crosslinknet.files import sha256_of_file
 from crosslinknet.phantoms import write_phantoms
+from crosslinknet.runs import plan_run
 from crosslinknet.splits import read_splits
 from crosslinknet.train import Console
 
@@ -275,6 +277,11 @@ def test_a_run_goes_on_with_its_own_config_only(begun: Config):
         ("data.label_map={glass: [1]}", "data.label_map does not name"),
         ("split.folds=9", "split.folds is 9"),
         ("image.channels=2", "the number of channels is 1 in the image, 2 in image.channels"),
+        ("train.precision=16", "train.precision=16 needs a GPU"),
+        ("train.devices=99", "training slices cannot be shared by 99 processes"),
+        ("model.weights=nowhere.safetensors", "nowhere.safetensors"),
+        ("model.weights=nowhere.pth", "nowhere.pth"),
+        ("model.options={widths: 3}", "widths 3 must be five even numbers"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_trained_or_written(
@@ -285,6 +292,42 @@ def test_what_cannot_work_is_refused_before_anything_is_trained_or_written(
         run(config, console=Listener())
     assert said in str(caught.value)
     assert not config.run.exists()
+
+
+def test_a_device_that_is_not_there_is_refused_before_a_folder_is_made(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = tiny(finished_run / "data", tmp_path, "train.accelerator=cuda")
+    with pytest.raises(SystemProblem, match="cuda"):
+        run(config)
+    assert not config.run.exists()
+
+
+def test_a_fold_whose_training_masks_are_empty_is_found_before_the_first_fold_trains(
+    tmp_path: Path,
+):
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", np.full((32, 32), 99, np.uint8))
+        mask = np.full((32, 32), number in (0, 1), np.uint8)
+        save(tmp_path / "masks" / f"{number}.png", mask)
+    rows = "".join(f"images/{n}.png,masks/{n}.png,{fold}\n" for n, fold in enumerate((0, 0, 1, 1)))
+    (tmp_path / "set.csv").write_text("image,mask,fold\n" + rows)
+    content = to_dict(tiny(tmp_path, tmp_path / "out", "data.images=set.csv"))
+    content["data"]["label_map"] = {"glass": [1]}
+    config = parse_config(content)
+    with pytest.raises(DataError, match="are empty, so there is nothing to learn"):
+        run(config)
+    assert not config.run.exists()
+
+
+def test_a_run_of_groups_says_that_its_folds_are_not_by_person(finished_run: Path, tmp_path: Path):
+    settings = (r"data.subject=(subject_\d+)", "data.subject_is=group")
+    listener = Listener()
+    config = tiny(finished_run / "data", tmp_path, *settings)
+    crossval.announce(plan_run(config), listener)
+    assert re.search(r"\d+ cases of \d+ groups", listener.text)
+    assert "folds are not by person" in listener.text
 
 
 @pytest.mark.parametrize("fold", [-1, 2])

@@ -248,7 +248,8 @@ def kill_and_resume(phantoms: Path, folder: Path, signals: list[int], *settings:
 
 
 def test_a_process_that_is_killed_goes_on_to_the_same_bits(phantoms, tmp_path):
-    kill_and_resume(phantoms, tmp_path, [signal.SIGKILL, signal.SIGINT], "train.epochs=10")
+    signals = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT]
+    kill_and_resume(phantoms, tmp_path, signals, "train.epochs=14")
 
 
 @pytest.mark.slow
@@ -418,12 +419,29 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch(
     assert not (fold / "checkpoints" / "best.safetensors").exists()
 
 
-def test_without_validation_cases_the_last_epoch_is_the_best(config):
-    fold = train_tiny(config("train.keep=best", "split.validation=0"))
+def test_without_validation_cases_the_last_epoch_is_kept(config):
+    fold = train_tiny(config("split.validation=0"))
     tensors, progress = state_of(fold)
     kept = prefixed("model", weights_of(fold))
     assert_equal_tensors(kept, {name: tensors[name] for name in kept})
     assert progress["log"][-1][-2] is None
+
+
+@pytest.mark.parametrize("setting", ["train.keep=best", "train.early_stopping=3"])
+def test_what_needs_validation_cases_is_refused_without_them(config, setting):
+    key = setting.partition("=")[0]
+    with pytest.raises(UsageError, match=f"{key}.* needs validation cases"):
+        config(setting, "split.validation=0")
+
+
+def test_other_threads_than_before_are_warned_about(config, monkeypatch):
+    made = config("train.threads=null")
+    with pytest.raises(PlugPulled):
+        train_tiny(made, PullThePlug(3))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    console = Recorder()
+    train_tiny(made, console, resume=True)
+    assert any("begun with" in text and "goes on with 7" in text for text in console.warned)
 
 
 def test_early_stopping_ends_after_its_patience(config, monkeypatch):
@@ -473,7 +491,9 @@ def test_bars_hear_of_every_batch_and_the_forecast_comes_first(config):
     train_tiny(config(), console)
     assert len(console.losses) == 6
     assert [row["epoch"] for row in console.rows] == [0, 1]
-    assert console.said[0].startswith("6 training slices; one batch of 2 at 32x32 took")
+    assert console.said[0].startswith(
+        "fold 0 of 2: 6 training slices; one batch of 2 at 32x32 took"
+    )
 
 
 # Weights to start from.

@@ -6,7 +6,7 @@ Order: main, the commands, how their texts become values; common.py for what the
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -166,6 +166,9 @@ def predict(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace masks that are there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep masks that are there, and make the others.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Segment new images; masks come out on each input's own grid."""
@@ -179,13 +182,18 @@ def predict(
                 f"-s {setting!r}: a trained model takes keys of predict only, as -s "
                 "predict.threshold=0.4; everything else was fixed by its training."
             )
+    if force and resume:
+        raise UsageError("--force replaces the masks that are there, --resume keeps them: choose.")
+    existing: Literal["error", "keep", "replace"] = (
+        "replace" if force else "keep" if resume else "error"
+    )
     predictor = load(model, device)
     changed = parse_config(override(to_dict(predictor.config), tuple(wanted)), "xln predict")
     predictor.config = changed
     cases = find_inputs(images, changed.image.channels)
-    with bars_shown("Masks that were finished are kept.") as bars:
+    with bars_shown("Masks that were finished are kept; go on with --resume.") as bars:
         bar = bars.add_task("segmenting", total=len(cases))
-        predict_to_folder(predictor, cases, out, lambda _: bars.advance(bar), force)
+        predict_to_folder(predictor, cases, out, lambda _: bars.advance(bar), existing)
     count = len(predictor.models)
     models = "one model" if count == 1 else f"mean of {count} models"
     print(f"{len(cases)} mask{'s' if len(cases) > 1 else ''} in {out} ({models})")
@@ -287,12 +295,14 @@ def report(
 def models(
     size: Annotated[int, typer.Option(help="Height and width for the multiply-accumulates.")] = 256,
 ) -> None:
-    """List the networks with parameters, cost and file size."""
+    """List the networks with parameters, cost and file size; attention heads included."""
     import torch
     from rich.table import Table
 
     from crosslinknet.models import MODELS, VARIANTS, count_macs, count_parameters
 
+    if size < 32:
+        raise UsageError(f"--size is {size}; five poolings need at least 32.")
     table = Table(
         "model", "options", "parameters", f"GMACs at {size}x{size}", "MiB", "source", box=None
     )
@@ -305,7 +315,7 @@ def models(
                 name,
                 ", ".join(f"{k}={v}" for k, v in options.items()),
                 f"{count_parameters(network):,}",
-                f"{count_macs(network, (size, size)) / 1e9:.2f}",
+                f"{count_macs(network, (size, size), maps=True) / 1e9:.2f}",
                 f"{bytes_ / 2**20:.1f}",
                 model.source,
             )

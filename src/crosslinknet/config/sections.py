@@ -31,6 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimizer": "adam",
         "init": "gaussian",
         "epochs": 15,
+        "draws": 0,
         "batch_size": 2,
         "lr": 5e-6,
         "weight_decay": 0.005,
@@ -38,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "clip": None,
         "foreground": 0.0,
         "progressive": [],
+        "precision": "32",
     },
 }
 
@@ -82,6 +84,11 @@ class DataConfig(Section):
         None,
         description="regular expression with one group, searched in the file name, that gives "
         "the subject; null: the CSV's subject column if there is one, else the file name",
+    )
+    subject_is: Literal["person", "group"] = Field(
+        "person",
+        description="what a subject stands for: a person, or a group of slices because nobody "
+        "knows the persons; reports then say that folds are not by person",
     )
     overlap: Literal["error", "last"] = Field(
         "error",
@@ -188,6 +195,14 @@ class SplitConfig(Section):
     )
 
 
+DECIDED_ELSEWHERE = {  # options of a network that follow from other keys
+    "name": "model.name",
+    "in_channels": "image.channels",
+    "num_classes": "data.label_map and loss.classes",
+    "attention_blocks": "loss.blocks and loss.attention",
+}
+
+
 class ModelConfig(Section):
     """Which network."""
 
@@ -198,6 +213,13 @@ class ModelConfig(Section):
     weights: Path | None = Field(
         None, description="start from these weights (.safetensors, or released .pth)"
     )
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key in options.keys() & DECIDED_ELSEWHERE.keys():
+            raise ValueError(f"{key!r} is decided by {DECIDED_ELSEWHERE[key]}; remove it here")
+        return options
 
 
 class LossConfig(Section):
@@ -398,6 +420,20 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     predict: PredictConfig = PredictConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _somebody_watches(self) -> Self:
+        watching = {
+            "train.keep: best": self.train.keep == "best",
+            "train.early_stopping": self.train.early_stopping is not None,
+        }
+        asked = [key for key, on in watching.items() if on]
+        if asked and self.split.validation == 0 and self.split.file is None:
+            raise ValueError(
+                f"{' and '.join(asked)} needs validation cases, but split.validation is 0; set "
+                "it to 0.1, say"
+            )
+        return self
 
     @property
     def classes(self) -> list[str]:

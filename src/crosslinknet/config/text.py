@@ -38,8 +38,9 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not valid YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):
+        held = "nothing" if content is None else type(content).__name__
         raise UsageError(
-            f"{path} holds {type(content).__name__}, expected sections such as data: and train:. "
+            f"{path} holds {held}, expected sections such as data: and train:. "
             "Write a first one with: xln init DATA -o exp.yaml"
         )
     folder = Path(path).parent

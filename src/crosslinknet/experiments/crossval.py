@@ -15,13 +15,11 @@ from crosslinknet.errors import UsageError
 from crosslinknet.evaluate import Scores, check_settings, evaluate_fold, summarise
 from crosslinknet.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from crosslinknet.labels import label_table
-from crosslinknet.losses import SegmentationLoss
-from crosslinknet.models import build_model
 from crosslinknet.predict import load, mask_path, predict_to_folder
 from crosslinknet.report import write_report
 from crosslinknet.runs import Run, gather_folds, open_run, plan_run, read_folds, record_fold
 from crosslinknet.train import Console, train_fold
-from crosslinknet.train.setup import model_spec
+from crosslinknet.train.setup import check_network, check_training
 
 ATTENTION_CASES = 6  # cases per fold whose attention maps are kept for the report
 
@@ -77,14 +75,13 @@ def begin(config: Config, fold: int | None, resume: bool, console: Console) -> R
             f"fold {fold} does not exist; this run has folds 0 to {len(job.splits.folds) - 1}."
         )
     announce(job, console)
-    with torch.device("meta"):  # shapes only, no memory
-        build_model(
-            **model_spec(job, SegmentationLoss(config.loss, config.loss.classes == "softmax"))
-        )
-    folds = job.splits.folds if fold is None else [job.splits.folds[fold]]
+    check_network(job)
+    folds = job.splits.folds if fold is None else (job.splits.folds[fold],)
     ids = {name for part in folds for name in (*part.train, *part.validation, *part.test)}
     console.say(f"reading {len(ids)} cases")
     job.cached(tuple(sorted(ids)))
+    for split in folds:
+        check_training(job, split)
     return open_run(config, resume)
 
 
@@ -110,13 +107,20 @@ def announce(job: Run, console: Console) -> None:
     """Say what was found, so that a wrong subject rule is seen before hours are spent."""
     cases = job.found.cases
     subjects = len({case.subject for case in cases})
+    groups = job.config.data.subject_is == "group"
+    kind = "groups" if groups else "subjects"
     console.say(
-        f"{len(cases)} cases of {subjects} subjects ({job.found.subject_rule}); layout "
+        f"{len(cases)} cases of {subjects} {kind} ({job.found.subject_rule}); layout "
         f"{job.found.layout}; {len(job.splits.folds)} folds: {job.splits.rule}"
     )
     for note in job.found.notes:
         console.say(note)
-    if subjects == len(cases) and subjects > len(job.splits.folds):
+    if groups:
+        console.say(
+            "data.subject_is is group: folds are not by person, so one person may be trained on "
+            "and tested, and the report says so."
+        )
+    elif subjects == len(cases) and subjects > len(job.splits.folds):
         console.say(
             "Every case counts as a subject of its own. If one person has several images, set "
             "data.subject, or folds will share persons."

@@ -225,10 +225,18 @@ def look_at_masks(
         }
         return stated, f"data.label_map {stated}, as the data set states"
     masked = [case for case in cases if case.mask is not None]
-    masks = [case.mask for case in masked]
+    masks = [case.mask for case in masked if case.mask is not None]
     counts: Counter[int | str] = Counter()
-    for case in masked:
-        counts.update(count_values(case))
+    kinds: dict[bool, Path] = {}  # colours, or not: a mask of that kind
+    for case, mask in zip(masked, masks, strict=True):
+        found_here = count_values(case)
+        counts.update(found_here)
+        kinds.setdefault(any(isinstance(value, str) for value in found_here), mask)
+    if len(kinds) > 1:
+        raise DataError(
+            f"{kinds[True]} is a mask of colours or names, {kinds[False]} one of grey values. Save "
+            "all masks as one kind."
+        )
     values = sorted((v for v in counts if v not in (0, "#000000")), key=lambda v: (str(type(v)), v))
     if not values:
         raise DataError(

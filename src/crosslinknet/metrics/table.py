@@ -75,7 +75,10 @@ METRICS: dict[str, Metric] = {
 
 
 def worst(metric: Metric, state: State) -> Rule:
-    """A miss and a false alarm get the worst value, so that failing more never looks better."""
+    """A miss and a false alarm get the worst value that an overlap, a rate or a distance has.
+
+    Only over_rate knows no worst value: a false alarm counts as 1, a bad overlap can reach more.
+    """
     return "formula" if state == "ok" else metric.worst[STATES.index(state) - 1]
 
 

@@ -99,9 +99,10 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     Raises:
         UsageError: not five even numbers.
     """
-    if len(widths) != 5 or any(not isinstance(w, int) or w < 2 or w % 2 for w in widths):
+    good = isinstance(widths, Sequence) and len(widths) == 5
+    if not good or any(not isinstance(w, int) or w < 2 or w % 2 for w in widths):
         raise UsageError(
-            f"widths {list(widths)} must be five even numbers, such as [8, 16, 32, 64, 128]."
+            f"widths {widths} must be five even numbers, such as [8, 16, 32, 64, 128]."
         )
     return tuple(widths)
 

@@ -66,7 +66,8 @@ def fill_released(model: nn.Module, state: dict[str, Tensor], source: str) -> No
     if model.attention_blocks != (3,):
         raise UsageError(
             f"{source} holds one attention head, on block 3, and this network has heads on "
-            f"{list(model.attention_blocks)}. Build it with attention_blocks=[3]."
+            f"{list(model.attention_blocks)}. Build it with attention_blocks=[3]; in a config: "
+            "loss.blocks: [3] with a loss.attention above 0."
         )
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if "center.conv.weight" in state and not any(".bn." in name for name in state):

@@ -25,8 +25,16 @@ def warnings(material: Material) -> dict[str, Html]:
 def _about_subjects(material: Material) -> list[str]:
     subjects = {row.subject for row in material.rows}
     cases = {row.case for row in material.rows}
-    found = []
-    if 1 < len(cases) == len(subjects) and all((row.slice or 0) == 0 for row in material.rows):
+    found, kind = [], "subject"
+    if material.config.data.subject_is == "group":
+        kind = "group"
+        rule = material.manifest.get("data", {}).get("subject_rule", "unknown")
+        found.append(
+            f"Folds are by group, not by person (rule: {rule}): nobody knows which slices come "
+            "from one person, so a person may be in training and test at once, and these scores "
+            "may be too good."
+        )
+    elif 1 < len(cases) == len(subjects) and all((row.slice or 0) == 0 for row in material.rows):
         rule = material.manifest.get("data", {}).get("subject_rule", "every file for itself")
         found.append(
             f"Folds are by slice: every case counts as a subject of its own (rule: {rule}). If "
@@ -35,7 +43,7 @@ def _about_subjects(material: Material) -> list[str]:
         )
     if 0 < len(subjects) < FEW_SUBJECTS:
         found.append(
-            f"Only {count(len(subjects), 'subject')}: intervals from so few tend to be too "
+            f"Only {count(len(subjects), kind)}: intervals from so few tend to be too "
             "narrow, and one unusual subject moves the mean."
         )
     return found

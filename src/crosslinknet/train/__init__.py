@@ -131,9 +131,16 @@ def _train(
         if progress.finished:
             return
         console.say(f"fold {fold}: going on at epoch {progress.epoch + 1}, step {progress.step}")
+        if progress.threads not in (0, torch.get_num_threads()):
+            console.warn(
+                f"the run was begun with {progress.threads} CPU threads and goes on with "
+                f"{torch.get_num_threads()}: it will not end at the same bits. For these, give "
+                f"-s train.threads={progress.threads}"
+            )
+    progress.threads = torch.get_num_threads()
 
     loop = Loop(fabric, model, bare, optimizer, loss, dataset, watched, config, progress, console)
-    console.say(forecast(loop))
+    console.say(f"fold {fold} of {len(run.splits.folds)}: {forecast(loop)}")
 
     def save() -> None:
         if fabric.is_global_zero:

@@ -132,8 +132,8 @@ def finite_means(what: str, values: list[float], loop: Loop, names: list[str]) -
     text = (
         f"the {what} became {bad[0] if bad else ''} at epoch {loop.progress.epoch + 1}, step "
         f"{loop.progress.step + 1}, on the batch [{'; '.join(names)}]. The checkpoints are from "
-        "before this step. Look at these images first; if they are fine, lower train.lr or set "
-        "train.precision=32."
+        "before this step. Look at these images first; if they are fine, start anew with a lower "
+        "train.lr or train.precision=32, under another name: -s output.name=NAME"
     )
     raise TrainingError(loop.fabric.broadcast(text, src=first))
 
@@ -235,7 +235,7 @@ def validation_loss(probs: Tensor, target: Tensor) -> float:
 
 
 def forecast(loop: Loop) -> str:
-    """Time and memory of the whole training from one measured step that leaves no trace.
+    """Time and memory of this fold's training from one measured step that leaves no trace.
 
     A first step that is not measured warms up; validation and prediction are not counted.
     """

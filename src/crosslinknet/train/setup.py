@@ -1,4 +1,7 @@
-"""What a training is made of: devices, first weights, optimizer, learning rate."""
+"""What a training is made of: devices, first weights, optimizer, learning rate.
+
+Order: what is checked before a run's folder is made, then the parts.
+"""
 
 import math
 import os
@@ -9,14 +12,49 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
+from crosslinknet.cache import require_foreground
 from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
 from crosslinknet.config import Config
+from crosslinknet.data import EpochBatches, SliceDataset
 from crosslinknet.errors import DataError, SystemProblem, UsageError
 from crosslinknet.losses import SegmentationLoss
+from crosslinknet.models import build_model
 from crosslinknet.models.layers import init_gaussian
 from crosslinknet.models.released import load_released
 from crosslinknet.predict import pick_device
 from crosslinknet.runs import Run
+from crosslinknet.splits import Fold
+
+
+def check_network(run: Run) -> None:
+    """Refuse a device that is not there, a network that cannot be built, weights that do not fit.
+
+    Raises:
+        UsageError: an impossible option or precision.
+        SystemProblem: no such device.
+        DataError: ``model.weights`` cannot be read or is of another network.
+    """
+    config = run.config
+    make_fabric(config)
+    spec = model_spec(run, SegmentationLoss(config.loss, config.loss.classes == "softmax"))
+    if config.model.weights is None:
+        with torch.device("meta"):  # shapes only, no memory
+            build_model(**spec)
+    else:
+        start_weights(build_model(**spec), config)
+
+
+def check_training(run: Run, split: Fold) -> None:
+    """Refuse training slices without any target, or fewer than there are processes.
+
+    Raises:
+        DataError: all masks of the training cases are empty.
+        UsageError: ``train.devices`` is too large.
+    """
+    training = run.cached(split.train)
+    require_foreground(training)
+    dataset = SliceDataset(training, run.table, run.config)
+    EpochBatches(dataset, epoch=0, world=run.config.train.devices)
 
 
 def make_fabric(config: Config) -> Fabric:

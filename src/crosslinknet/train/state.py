@@ -56,6 +56,7 @@ class Progress:
     validations_without_foreground: int = 0
     alarms: list[str] = field(default_factory=list)
     log: list[list[float | None]] = field(default_factory=list)
+    threads: int = 0  # of the process that saved it; equal bits need an equal number
     finished: bool = False
 
 
