@@ -1,19 +1,25 @@
 """Write the tables of docs/results.md from run folders: scores, command, hardware, time.
 
-    python scripts/write_results.py runs/covid19-100 runs/small-eq1 ...
+    python scripts/write_results.py runs/covid19-100 runs/small-eq1 ... --against small-pairwise
 
+``--against`` adds a table of paired differences: of every run that tests the same cases in the same
+folds, image by image.
 Every run's config is compared with the committed one it came from (``--config`` or the file of
 configs/ with the fewest differences), and the difference is printed as the ``-s`` options of the
 command. Paths of data and of results are left out: they say nothing about the numbers.
 """
 
 import argparse
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from crosslinknet.config import Config, load_config, to_dict
 from crosslinknet.files import write_text
+from crosslinknet.metrics.bootstrap import percentile_interval, resampled_sums
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -26,8 +32,12 @@ def main() -> None:
     """Replace what stands between the markers of the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    runs = sorted(parser.parse_args().runs, key=lambda path: path.name)
+    parser.add_argument("--against", help="name of the run that others are compared with")
+    given = parser.parse_args()
+    runs = sorted(given.runs, key=lambda path: path.name)
     body = "\n".join([table(runs), "", facts(runs)])
+    if given.against:
+        body += f"\n\n{paired(runs, given.against)}"
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     write_text(PAGE, f"{before}{BEGIN}\n{body}\n{END}{after}")
@@ -64,6 +74,46 @@ def table(runs: list[Path]) -> str:
                 ])
             )  # fmt: skip
     return "\n".join(lines)
+
+
+def paired(runs: list[Path], name: str) -> str:
+    """Dice of each run minus that of run ``name`` on the same images, in points.
+
+    The interval is the percentile bootstrap over subjects (or groups), 2,000 resamples.
+    """
+    base = next(run for run in runs if run.name == name)
+    theirs, folds = dice_of(base), read(base / "splits.json")["hash"]
+    head = ["run", f"Dice minus {name}", "95 % interval", "images better", "worse", "groups"]
+    lines = [row(head), row(["---"] * len(head))]
+    for run in runs:
+        if run == base or read(run / "splits.json")["hash"] != folds:
+            continue
+        mine = dice_of(run)
+        subjects = sorted({subject for _, subject, _ in mine})
+        totals = np.zeros((len(subjects), 2))  # sum of differences, number of images
+        changes = {key: 100 * (mine[key] - theirs[key]) for key in mine.keys() & theirs.keys()}
+        for (_, subject, _), change in changes.items():
+            totals[subjects.index(subject)] += change, 1
+        sums = resampled_sums(totals, 2000)
+        low, high = percentile_interval(sums[:, 0] / sums[:, 1]) or (np.nan, np.nan)
+        better = sum(change > 0 for change in changes.values())
+        worse = sum(change < 0 for change in changes.values())
+        mean = sum(changes.values()) / len(changes)
+        cells = [run.name, f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}"]
+        lines.append(row([*cells, str(better), str(worse), str(len(subjects))]))
+    return "\n".join(lines)
+
+
+def dice_of(run: Path) -> dict[tuple[str, str, str], float]:
+    """(image, subject, class): Dice, from the metrics.csv of all folds."""
+    found = {}
+    for path in sorted(run.glob("fold_*/metrics.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                if line["dice"]:
+                    key = (f"{line['case']}:{line['slice']}", line["subject"], line["class"])
+                    found[key] = float(line["dice"])
+    return found
 
 
 def facts(runs: list[Path]) -> str:

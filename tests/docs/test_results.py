@@ -1,6 +1,8 @@
 """The script that writes docs/results.md says what a run found, and how to repeat it."""
 
+import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +21,30 @@ def test_the_table_holds_the_scores_of_the_summary(finished_run: Path) -> None:
     line = write_results.table([run]).splitlines()[-1]
     assert f"| {100 * dice:.2f} |" in line
     assert "| 2 of 2 |" in line
+
+
+def test_differences_are_paired_by_image(finished_run: Path, tmp_path: Path) -> None:
+    base, other = tmp_path / "base", tmp_path / "other"
+    for run in (base, other):
+        shutil.copytree(finished_run / "runs" / "exp", run)
+    scores = write_results.dice_of(base)
+    for path in other.glob("fold_*/metrics.csv"):  # every Dice ten points lower, one untouched
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        for line in rows:
+            if line["dice"] and path.parent.name == "fold_0":
+                line["dice"] = str(float(line["dice"]) - 0.1)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    changed = sum(
+        a != b for a, b in zip(scores.values(), write_results.dice_of(other).values(), strict=True)
+    )
+    cells = write_results.paired([base, other], "base").splitlines()[-1].split(" | ")
+    assert cells[0] == "| other"
+    assert float(cells[1]) == pytest.approx(-10 * changed / len(scores), abs=0.006)
+    assert cells[3:5] == ["0", str(changed)]
+    assert 0 < changed < len(scores)
 
 
 def test_the_command_names_what_differs_from_the_committed_config(
