@@ -3,7 +3,7 @@
     python scripts/write_results.py runs/covid19-100 runs/small-eq1 ... --against small-pairwise
 
 ``--against`` adds a table of paired differences: of every run that tests the same cases in the same
-folds, image by image.
+folds after the same training, image by image.
 Every run's config is compared with the committed one it came from (``--config`` or the file of
 configs/ with the fewest differences), and the difference is printed as the ``-s`` options of the
 command. Paths of data and of results are left out: they say nothing about the numbers.
@@ -12,6 +12,7 @@ command. Paths of data and of results are left out: they say nothing about the n
 import argparse
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
 METRICS = ("dice", "iou", "sensitivity", "precision", "over_rate", "under_rate", "hd95")
-LEFT_OUT = ("data.root", "output.dir", "train.threads", "train.workers")
+LEFT_OUT = ("data.root", "data.subject_is", "output.dir", "train.threads", "train.workers")
 
 
 def main() -> None:
@@ -86,7 +87,7 @@ def paired(runs: list[Path], name: str) -> str:
     head = ["run", f"Dice minus {name}", "95 % interval", "images better", "worse", "groups"]
     lines = [row(head), row(["---"] * len(head))]
     for run in runs:
-        if run == base or read(run / "splits.json")["hash"] != folds:
+        if run == base or read(run / "splits.json")["hash"] != folds or budget(run) != budget(base):
             continue
         mine = dice_of(run)
         subjects = sorted({subject for _, subject, _ in mine})
@@ -102,6 +103,12 @@ def paired(runs: list[Path], name: str) -> str:
         cells = [run.name, f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}"]
         lines.append(row([*cells, str(better), str(worse), str(len(subjects))]))
     return "\n".join(lines)
+
+
+def budget(run: Path) -> tuple[Any, Any]:
+    """What must be equal for a comparison besides the folds: size of the images, training."""
+    config = load_config(run / "config.yaml")
+    return config.image, config.train
 
 
 def dice_of(run: Path) -> dict[tuple[str, str, str], float]:
@@ -123,7 +130,7 @@ def facts(runs: list[Path]) -> str:
         manifest, config = read(run / "manifest.json"), load_config(run / "config.yaml")
         folds = manifest["folds"]
         minutes = ", ".join(f"{folds[k]['seconds'] / 60:.0f}" for k in sorted(folds))
-        hardware = manifest["hardware"]
+        hardware = folds[min(folds)]["hardware"]
         gpus = hardware["gpus"] if config.train.accelerator != "cpu" else []
         device = ", ".join(gpus) or (
             f"{hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} threads"
@@ -144,7 +151,7 @@ def command(config: Config, folds: list[str], all_folds: int) -> str:
         ((path, differences(mine, flat(to_dict(load_config(path))))) for path in configs()),
         key=lambda pair: len(pair[1]),
     )
-    options = "".join(f" -s {key}={text(mine[key])}" for key in changes)
+    options = "".join(" -s " + shlex.quote(f"{key}={text(mine[key])}") for key in changes)
     if len(folds) < all_folds:
         return "; ".join(f"xln train configs/{base.name} --fold {k}{options}" for k in folds)
     return f"xln run configs/{base.name}{options}"
