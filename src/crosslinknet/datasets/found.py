@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
@@ -72,8 +72,10 @@ def below(folder: Path, name: object, stated_in: Path) -> Path:
     Raises:
         DataError: no text, an absolute path, or one that leaves the folder.
     """
-    parts = PurePosixPath(name.replace("\\", "/")).parts if isinstance(name, str) else ()
-    if not parts or parts[0] == "/" or ".." in parts or "\0" in "".join(parts):
+    text = name.replace("\\", "/") if isinstance(name, str) else ""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    absolute = re.match(r"/|[A-Za-z]:", text)
+    if not parts or absolute or ".." in parts or "\0" in text or max(map(len, parts)) > 255:
         raise DataError(
             f"{stated_in} names the file {name!r}; expected a path below {folder}, such as "
             "'./imagesTr/case_1.nii.gz'. Correct it."

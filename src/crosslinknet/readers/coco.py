@@ -91,13 +91,13 @@ def parse(content: dict[str, Any], path: Path) -> Coco:
     annotations: dict[int | str, list[dict[str, Any]]] = defaultdict(list)
     strays = 0
     for record in _records(content, "annotations", path):
-        if record.get("category_id") not in categories:
+        if _id(record, "category_id") not in categories:
             raise DataError(
                 f"{path}: annotation {record.get('id')} has the category_id "
                 f"{record.get('category_id')!r}, which 'categories' does not list; it has "
                 f"{', '.join(map(str, sorted(categories)))}. Add it."
             )
-        if record.get("image_id") in known:
+        if _id(record, "image_id") in known:
             annotations[record["image_id"]].append(record)
         else:
             strays += 1
@@ -112,7 +112,7 @@ def name_parts(name: Any, path: Path) -> Parts:
     """
     text = name.replace("\\", "/") if isinstance(name, str) else ""
     parts = tuple(part for part in text.split("/") if part not in ("", "."))
-    if not parts or ".." in parts or "\0" in text:
+    if not parts or ".." in parts or "\0" in text or max(map(len, parts)) > 255:
         raise DataError(f"{path}: {name!r} is no file_name of an image below a folder. Correct it.")
     return parts
 
@@ -152,14 +152,20 @@ def _records(content: dict[str, Any], key: str, path: Path) -> list[dict[str, An
 def _by_id(content: dict[str, Any], key: str, path: Path) -> dict[int | str, dict[str, Any]]:
     by_id: dict[int | str, dict[str, Any]] = {}
     for record in _records(content, key, path):
-        number = record.get("id")
-        if not isinstance(number, int | str) or number in by_id:
+        number = _id(record, "id")
+        if number is None or number in by_id:
             raise DataError(
-                f"{path}: a record of {key!r} has the id {number!r}, which is none or is used "
-                "twice. Give each its own."
+                f"{path}: a record of {key!r} has the id {record.get('id')!r}, which is none or is "
+                "used twice. Give each its own."
             )
         by_id[number] = record
     return by_id
+
+
+def _id(record: dict[str, Any], key: str) -> int | str | None:
+    """A number or text that names something; None where it is of another kind."""
+    value = record.get(key)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
 def _categories(content: dict[str, Any], path: Path) -> dict[int, str]:

@@ -55,7 +55,7 @@ def _shape(shape: dict[str, Any], place: int) -> Shape:
 
 
 def _fill(kind: Any, points: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise DataError(
             f"it is of the kind {kind!r}, which encloses no pixels that we know; read are "
             f"{', '.join(KINDS)}. Draw it anew as a polygon."

@@ -162,6 +162,7 @@ def _filled(
     """Shapes with their pixels (H, W); errors name the file, the image and the shape."""
     for shape in shapes:
         try:
-            yield shape, shape.fill((grid.shape[1], grid.shape[2]))
+            pixels = shape.fill((grid.shape[1], grid.shape[2]))
         except DataError as error:
             raise type(error)(f"{path}, {shape.where} of {image.name}: {error}") from error
+        yield shape, pixels

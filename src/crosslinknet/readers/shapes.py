@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from crosslinknet.errors import DataError
 from crosslinknet.outlines import fill_polygon
 
+FARTHEST = 2**31  # coordinates beyond belong to no picture
+
 Fill = Callable[[tuple[int, int]], NDArray[np.bool_]]
 
 
@@ -84,13 +86,13 @@ def coordinates(points: Any, least: int, most: int | None = None) -> NDArray[np.
     """Points as an array (N, 2), checked.
 
     Raises:
-        DataError: not a list of pairs of numbers, too few, too many, not finite.
+        DataError: not a list of pairs of numbers, too few, too many, not finite or far away.
     """
     try:
         array = np.array(points, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         array = np.full(1, np.nan)
-    if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
+    if array.ndim != 2 or array.shape[1] != 2 or not (np.abs(array) < FARTHEST).all():
         raise DataError("its points are no list of pairs of numbers x, y.")
     if len(array) < least or len(array) > (most or len(array)):
         number = f"{least}" if least == most else f"{least} or more"
