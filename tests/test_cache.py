@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 from dataclasses import replace
@@ -187,6 +188,33 @@ def test_a_volume_keeps_its_grid_and_the_slices_that_show_something(tmp_path):
         assert case.grid.spacing == (5, 1, 2)
         np.testing.assert_array_equal(case.grid.affine[:3, 0], [0, 0, 5])
         assert case.grid.turn.shape == (3, 2)
+
+
+def test_images_of_one_file_of_outlines_have_entries_of_their_own(tmp_path):
+    """Equal pixels under equal names, but another image of the file."""
+    shape = [[0, 0, 16, 0, 16, 16, 0, 16]]
+    content = {
+        "images": [{"id": i, "file_name": f"{name}/1.png"} for i, name in enumerate("ab")],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": shape}],
+        "categories": [{"id": 1, "name": "polyp"}],
+    }
+    path = tmp_path / "drawn.json"
+    path.write_text(json.dumps(content))
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / name / "1.png")
+    data = DataConfig(root=tmp_path)
+    cases = find_cases(data).cases
+
+    def areas(data):
+        return [int(open_case(f, data, SMALL, tmp_path / "cache").codes.sum()) for f in cases]
+
+    assert areas(data) == areas(data) == [0, 256]
+    named = data.model_copy(update={"label_map": {"a": ["none"], "b": ["polyp"]}})
+    assert areas(named) == [0, 512]  # polyp is the second name
+    content["annotations"][0]["segmentation"] = [[0, 0, 8, 0, 8, 8, 0, 8]]
+    path.write_text(json.dumps(content))
+    assert areas(data) == [0, 64]
 
 
 def test_stated_spacing_is_kept(data, files, tmp_path):

@@ -23,6 +23,7 @@ from crosslinknet import cli
 from crosslinknet.cli import app
 from crosslinknet.errors import TrainingError
 from crosslinknet.phantoms import write_phantoms
+from crosslinknet.readers.coco_writer import coco_document
 
 Xln = Callable[..., tuple[int, str, str]]
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
@@ -548,3 +549,36 @@ def test_from_made_up_data_to_scores_of_new_images(xln: Xln, tmp_path: Path, mon
     summary = json.loads(Path("scores/summary.json").read_text())
     assert summary["levels"]["image"]["average"]["metrics"]["dice"]["mean"] >= 0
     assert summary["interval"]["subjects"] == 4
+
+
+def test_from_outlines_of_coco_to_scores_and_a_report(xln: Xln, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_phantoms(Path("made"), "kidney", subjects=4, slices=1, size=(40, 40))
+    names = [path.name for path in sorted(Path("made/images").iterdir())]
+    masks = [np.asarray(Image.open(Path("made/masks") / name)) for name in names]
+    document = coco_document(zip(names, masks, strict=True), {"kidney": 1, "tumour": 2})
+    Path("data").mkdir()
+    shutil.copytree("made/images", "data/images")
+    Path("data/labels.json").write_text(json.dumps(document))
+
+    code, out, _ = xln("init", "data", "-o", "exp.yaml")
+    assert code == 0
+    assert "4 cases, layout coco" in out
+    assert "{'kidney': ['kidney'], 'tumour': ['tumour']}, as the data set states" in out
+    quick = ["split.folds=2", "train.epochs=1", "train.draws=2", "evaluate.bootstrap=5"]
+    quick += ["model.options.widths=[2, 2, 2, 2, 2]", "train.accelerator=cpu", "train.threads=1"]
+    quick += ["train.precision=32", "image.size=[32, 32]", "image.fit=letterbox"]
+    settings = [word for setting in quick for word in ("-s", setting)]
+    code, out, err = xln("run", "exp.yaml", *settings)
+    assert (code, err) == (0, "")
+    assert "layout coco" in out
+    assert "kidney" in Path("runs/exp/report.html").read_text(encoding="utf-8")
+    summary = json.loads(Path("runs/exp/summary.json").read_text())
+    assert summary["classes"] == ["kidney", "tumour"]
+
+    # predictions are pictures with the numbers of the names: kidney 1, tumour 2
+    shutil.copytree("made/masks", "perfect")
+    code, _, err = xln("evaluate", "perfect", "made/masks", "-o", "scores", "--config", "exp.yaml")
+    assert (code, err) == (0, "")
+    scores = json.loads(Path("scores/summary.json").read_text())
+    assert scores["levels"]["image"]["average"]["metrics"]["dice"]["mean"] == 1

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosslinknet import files
 from crosslinknet.errors import DataError, SystemProblem
 from crosslinknet.files import (
     atomic_path,
@@ -162,11 +163,26 @@ def test_numbers_that_json_does_not_know_are_refused_and_nothing_is_written(tmp_
     assert entries(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_json_file_is_a_data_error_that_names_it(tmp_path: Path, content: bytes):
     (tmp_path / "summary.json").write_bytes(content)
     with pytest.raises(DataError, match=r"summary\.json is not a readable JSON file"):
         read_json(tmp_path / "summary.json")
+
+
+def test_a_json_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_JSON", 1 << 20)
+    path = tmp_path / "all.json"
+    path.write_bytes(b'"' + b"x" * ((1 << 20) - 2) + b'"')
+    assert len(read_json(path)) == (1 << 20) - 2
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DataError, match=r"all\.json is a JSON file of more than 1 MiB"):
+        read_json(path)
+
+
+def test_a_json_file_with_a_mark_of_its_encoding_is_read(tmp_path: Path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(tmp_path / "a.json") == [1]
 
 
 def test_a_missing_json_file_is_a_data_error(tmp_path: Path):

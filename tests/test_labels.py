@@ -27,6 +27,22 @@ def test_colours_become_numbers():
     assert table.colour
 
 
+def test_names_are_numbered_in_alphabetical_order():
+    table = label_table({"all": ["polyp", "adenoma"], "edge": ["polyp"]})
+    assert table.names == ("adenoma", "polyp")
+    assert table.values == (1, 2)
+    assert table.classes == ("all", "edge")
+    assert table.member.tolist() == [[False, False], [True, False], [True, True]]
+    assert not table.colour
+    assert to_values(np.array([0, 1, 2]), table).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(encode(np.array([[[0, 1, 2]]]), table, "m"), [[[0, 1, 2]]])
+
+
+def test_numbers_and_colours_have_no_names():
+    assert label_table({"a": [1, 2]}).names == ()
+    assert label_table({"a": ["#ff0000"]}).names == ()
+
+
 def test_255_values_fit_and_256_do_not():
     table = label_table({"all": list(range(1, 256))})
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)

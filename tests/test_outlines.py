@@ -55,6 +55,19 @@ def test_outlines_that_touch_share_no_pixel_and_leave_no_gap(row, column):
     assert (sum(quarters) == 1).all()
 
 
+@pytest.mark.parametrize(("times", "inside"), [(255, True), (256, False), (257, True)])
+def test_an_outline_that_goes_round_many_times_is_even_or_odd(times, inside):
+    square = np.array([[2, 3], [2, 7], [5, 7], [5, 3]])
+    mask = fill_polygon(np.tile(square, (times, 1)), (10, 10))
+    assert mask.sum() == (12 if inside else 0)
+
+
+def test_an_outline_beside_the_image_marks_nothing():
+    square = np.array([[0, 0], [0, 4], [4, 4], [4, 0]])
+    for shift in ((-9, 0), (20, 0), (0, -9), (0, 20)):
+        assert not fill_polygon(square + shift, (10, 10)).any()
+
+
 def test_direction_and_first_vertex_do_not_matter():
     points = np.array([[1.2, 1.7], [2.2, 7.1], [8.8, 6.3], [6.1, 2.4]])
     mask = fill_polygon(points, (10, 10))

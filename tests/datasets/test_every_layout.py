@@ -1,8 +1,125 @@
-import pytest
+"""What every layout promises: the same cases, found by themselves, with the same pixels."""
 
-from crosslinknet.config import DataConfig
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from crosslinknet.config import DataConfig, load_config
 from crosslinknet.datasets import LAYOUTS, find_cases
 from crosslinknet.errors import DataError, UsageError
+from crosslinknet.experiments.init import init
+from crosslinknet.readers import read_case
+from crosslinknet.readers.coco_writer import coco_document
+
+# The same two cases everywhere: a bright box, columns 5 to 14 and rows 8 to 11, on a grey ramp.
+IDS = ("p1", "p2")
+MASK = np.zeros((32, 40), np.uint8)
+MASK[8:12, 5:15] = 1
+IMAGES = [np.where(MASK, 200, np.arange(40)[None] + k).astype(np.uint8) for k in range(2)]
+
+
+def picture(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def volume(path, pixels):
+    """One axial slice: rows front to back, columns right to left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(pixels.T[::-1, ::-1, None], np.eye(4)), path)
+
+
+def pairs(root, image, mask, save=picture):
+    for name, pixels in zip(IDS, IMAGES, strict=True):
+        save(root / image.format(name), pixels)
+        save(root / mask.format(name), MASK)
+
+
+def folders(root):
+    pairs(root, "images/{}.png", "masks/{}.png")
+
+
+def side_by_side(root):
+    pairs(root, "{}.png", "{}_mask.png")
+
+
+def nnunet(root):
+    pairs(root, "imagesTr/{}_0000.png", "labelsTr/{}.png")
+    about = {"channel_names": {"0": "x"}, "labels": {"lesion": 1}, "file_ending": ".png"}
+    (root / "dataset.json").write_text(json.dumps(about))
+
+
+def decathlon(root):
+    pairs(root, "imagesTr/{}.nii.gz", "labelsTr/{}.nii.gz", volume)
+    about = {
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "lesion"},
+        "training": [
+            {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+            for name in IDS
+        ],
+    }
+    (root / "dataset.json").write_text(json.dumps(about))
+
+
+def csv(root):
+    pairs(root, "x/{}.png", "y/{}.png")
+    rows = ["image,mask", *(f"x/{name}.png,y/{name}.png" for name in IDS)]
+    (root / "cases.csv").write_text("\n".join(rows))
+
+
+def coco(root):
+    for name, pixels in zip(IDS, IMAGES, strict=True):
+        picture(root / "images" / f"{name}.png", pixels)
+    content = coco_document([(f"{name}.png", MASK) for name in IDS], {"lesion": 1})
+    (root / "annotations").mkdir()
+    (root / "annotations" / "all.json").write_text(json.dumps(content))
+
+
+def labelme(root):
+    for name, pixels in zip(IDS, IMAGES, strict=True):
+        picture(root / f"{name}.png", pixels)
+        shape = {"label": "lesion", "shape_type": "rectangle", "points": [[5, 8], [15, 12]]}
+        content = {"shapes": [shape], "imageHeight": 32, "imageWidth": 40}
+        (root / f"{name}.json").write_text(json.dumps(content))
+
+
+def bids(root):
+    for name, pixels in zip(IDS, IMAGES, strict=True):
+        volume(root / f"sub-{name}/anat/sub-{name}_T1w.nii.gz", pixels)
+        volume(root / f"derivatives/hand/sub-{name}/anat/sub-{name}_mask.nii.gz", MASK)
+
+
+TREES = {
+    "folders": (folders, IDS, "foreground"),
+    "side-by-side": (side_by_side, IDS, "foreground"),
+    "nnunet": (nnunet, IDS, "lesion"),
+    "decathlon": (decathlon, IDS, "lesion"),
+    "csv": (csv, IDS, "foreground"),
+    "coco": (coco, IDS, "lesion"),
+    "labelme": (labelme, IDS, "lesion"),
+    "bids": (bids, ("sub-p1_T1w", "sub-p2_T1w"), "foreground"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_set_is_found_by_itself_and_its_first_config_reads_the_right_pixels(tmp_path, layout):
+    make, ids, name = TREES[layout]
+    make(tmp_path)
+    found = find_cases(DataConfig(root=tmp_path))
+    assert found.layout == layout
+    assert tuple(case.id for case in found.cases) == ids
+    init(tmp_path, tmp_path / "exp.yaml")
+    config = load_config(tmp_path / "exp.yaml")
+    assert config.data.layout == layout
+    assert list(config.data.label_map) == [name]
+    for files, pixels in zip(find_cases(config.data).cases, IMAGES, strict=True):
+        case = read_case(files, config.data, config.image)
+        np.testing.assert_array_equal(case.image[0, 0], pixels)
+        np.testing.assert_array_equal(case.mask[0], MASK)
 
 
 def test_a_folder_of_something_else_says_what_was_looked_for_and_what_is_there(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -136,6 +137,53 @@ def test_colours_of_masks_become_classes(tmp_path):
     for name in "ab":
         pair(tmp_path, name, grey(), mask)
     assert proposed(tmp_path)[0].data.label_map == {"foreground": ["#ff0080"]}
+
+
+def outlines(folder: Path, *shapes: str) -> None:
+    """Two images of 40x50 with boxes of these labels, as labelme writes them."""
+    for name in "ab":
+        save(folder / f"{name}.png", grey())
+        content = {
+            "shapes": [
+                {"label": s, "shape_type": "rectangle", "points": [[0, 2 * i], [50, 2 * i + 1]]}
+                for i, s in enumerate(shapes)
+            ]
+        }
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_labels_of_outlines_become_classes_by_their_names(tmp_path):
+    outlines(tmp_path, "polyp")
+    config, told = proposed(tmp_path)
+    assert config.data.label_map == {"polyp": ["polyp"]}
+    assert "outlines hold 0 (3900 px), polyp (100 px)" in told
+    outlines(tmp_path, "solid part", "solid/part", "Zyste")
+    config, _ = proposed(tmp_path)
+    assert config.data.label_map == {
+        "Zyste": ["Zyste"],
+        "solid_part": ["solid part"],
+        "solid_part_": ["solid/part"],
+    }
+    begin(config, None, False, Console())
+
+
+def test_outlines_may_have_many_labels(tmp_path):
+    outlines(tmp_path, *(f"bone{i:02}" for i in range(15)))
+    assert len(proposed(tmp_path)[0].data.label_map) == 15
+
+
+def test_outlines_that_are_all_empty_are_asked_about(tmp_path):
+    outlines(tmp_path)
+    with pytest.raises(DataError, match="are all empty"):
+        proposed(tmp_path)
+
+
+def test_the_entity_of_bids_tells_persons_apart_in_any_layout(tmp_path):
+    for name in ("sub-01_ses-1_x", "sub-01_ses-2_x", "sub-02_ses-1_x"):
+        pair(tmp_path, name, grey(), labels(1))
+    _, told = proposed(tmp_path)
+    assert "The names have 2 beginnings such as sub-01" in told
+    assert "-s 'data.subject=(sub-[a-zA-Z0-9]+)'" in told
 
 
 def test_jpg_masks_need_a_threshold(tmp_path):
@@ -302,6 +350,11 @@ def test_of_a_large_set_a_part_is_opened_spread_over_all(finished_run, monkeypat
 
     cases = find_cases(DataConfig(root=finished_run / "data")).cases
     assert some_cases(cases) == list(cases)
+    one = [replace(case, mask=cases[0].images[0]) for case in cases]  # a file for all counts once
+    size = sum(case.images[0].stat().st_size for case in cases)
+    monkeypatch.setattr(module, "MOST_BYTES", size)
+    monkeypatch.setattr(module, "LEAST_CASES", 1)
+    assert some_cases(one) == one
     monkeypatch.setattr(module, "MOST_CASES", 3)
     assert [case.id for case in some_cases(cases)] == [cases[i].id for i in (0, 3, 7)]
     monkeypatch.setattr(module, "MOST_CASES", 1000)
