@@ -12,6 +12,7 @@ from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import DataError, ShapeError, SystemProblem
 from crosslinknet.geometry import Grid
 from crosslinknet.labels import label_table
+from crosslinknet.predict import MASK_SUFFIX
 from crosslinknet.readers import (
     READERS,
     is_image,
@@ -25,7 +26,7 @@ from crosslinknet.readers import (
 )
 
 DATA = DataConfig(root=Path(), label_map={"lesion": [1]})
-KEEPS_VALUES = [suffix for suffix in READERS if suffix not in (".jpg", ".jpeg")]
+KEEPS_VALUES = [s for s in READERS if s not in (".jpg", ".jpeg", *MASK_SUFFIX)]
 
 
 def png(path, pixels):

@@ -61,8 +61,19 @@ class DataConfig(Section):
     """Where the images and masks are and what the mask values mean."""
 
     root: Path = Field(description="folder with the data; relative paths start at this file")
-    layout: Literal["auto", "folders", "nnunet", "csv"] = Field(
-        "auto", description="auto finds it; folders (images/ + masks/), nnunet, csv"
+    layout: Literal[
+        "auto",
+        "folders",
+        "nnunet",
+        "csv",
+        "covid19-i",
+        "covid19-volumes",
+        "kits19",
+        "york-cardiac",
+    ] = Field(
+        "auto",
+        description="auto finds it; folders (images/ + masks/), nnunet, csv; the paper's sets: "
+        "covid19-i, covid19-volumes, kits19, york-cardiac",
     )
     images: Path | None = Field(
         None, description="folders: the image folder; csv: the manifest; null finds it"
@@ -90,6 +101,9 @@ class DataConfig(Section):
     )
     unlabelled: Literal["error", "skip"] = Field(
         "error", description="images without a mask: error, or skip (leave them out, and say so)"
+    )
+    exclude: list[str] = Field(
+        [], description="ids of cases to leave out, wrongly labelled ones say; they must be there"
     )
 
     @field_validator("label_map")
