@@ -36,6 +36,7 @@ START = 4096  # bytes of a variable that tell its class, size and name
 HEADER = 128  # bytes in front of the first element
 MATRIX, COMPRESSED = 14, 15  # kinds of elements
 CELL, NUMBERS = 1, range(6, 16)  # classes of matrices
+COMPLEX = 0x800  # flag beside the class
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -58,7 +59,9 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
     height, width, depth, frames = yxzt.shape
     slices = yxzt.transpose(3, 2, 0, 1).reshape(frames * depth, 1, height, width)
     kind = np.float32 if slices.dtype.kind == "f" else slices.dtype
-    return np.ascontiguousarray(slices, dtype=kind), Grid((frames * depth, height, width))
+    with np.errstate(over="ignore"):  # infinity is found and named by the caller
+        slices = np.ascontiguousarray(slices, dtype=kind)
+    return slices, Grid((frames * depth, height, width))
 
 
 def image_shape(path: Path) -> tuple[int, int]:
@@ -211,7 +214,10 @@ def _area(points: NDArray[np.float64]) -> float:
 
 
 class _About(NamedTuple):
-    """The beginning of a matrix: its class, shape and name, and where its contents begin."""
+    """The beginning of a matrix: its class, shape and name, and where its contents begin.
+
+    The class of complex numbers is 0 here, which MATLAB does not use.
+    """
 
     kind: int
     shape: tuple[int, ...]
@@ -302,11 +308,12 @@ def _elements(path: Path, most: int) -> Iterator[tuple[str, bytes, bytes]]:
 
 def _about(plain: bytes, order: str, at: int = 0) -> _About:
     """Read the beginning of the matrix at a place."""
-    kind, flags, _ = _tag(plain, order, at)
+    kind, first, _ = _tag(plain, order, at)
     if kind != MATRIX:
         raise ValueError(f"an element of kind {kind} stands where a matrix must be")
-    _, start, after = _tag(plain, order, flags)
-    number = struct.unpack_from(f"{order}I", plain, start)[0] & 0xFF
+    _, start, after = _tag(plain, order, first)
+    flags = struct.unpack_from(f"{order}I", plain, start)[0]
+    number = 0 if flags & COMPLEX else flags & 0xFF
     _, start, after_shape = _tag(plain, order, after)
     count = struct.unpack_from(f"{order}I", plain, after + 4)[0] // 4
     shape = struct.unpack_from(f"{order}{min(count, 32)}i", plain, start)
@@ -336,6 +343,6 @@ def _check_classes(plain: bytes, order: str, path: Path, name: str) -> None:
             at = _tag(plain, order, at)[2]
     if not classes <= set(NUMBERS):
         raise DataError(
-            f"{path}: {name} holds more than numbers (MATLAB's classes {sorted(classes)}), such "
-            "as structures, objects or cells in cells, which are not read."
+            f"{path}: {name} holds more than real numbers (MATLAB's classes {sorted(classes)}), "
+            "such as structures, objects or cells in cells, which are not read."
         )
