@@ -56,6 +56,21 @@ def make_pairs(tmp_path: Path) -> Pairs:
 
 
 @pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The twin of one of the paper's sets, made once for all tests. Never change it."""
+    from crosslinknet.datasets.twins import make_twin
+
+    folder = tmp_path_factory.mktemp("twins")
+
+    def get(name: str) -> Path:
+        if not (folder / name).exists():
+            make_twin(name, folder / name)
+        return folder / name
+
+    return get
+
+
+@pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as after ``xln run exp.yaml``: data/, exp.yaml and runs/exp. Never change it."""
     from crosslinknet.config import parse_config, to_yaml

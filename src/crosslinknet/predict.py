@@ -36,7 +36,7 @@ from crosslinknet.readers import (
 )
 
 KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images
-MASK_SUFFIX: dict[str, str] = {}  # of other volumes; else PNG
+MASK_SUFFIX: dict[str, str] = {".mat": ".tif"}  # of other volumes; else PNG
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 

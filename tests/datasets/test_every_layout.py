@@ -9,6 +9,7 @@ from PIL import Image
 
 from crosslinknet.config import DataConfig, load_config
 from crosslinknet.datasets import LAYOUTS, find_cases
+from crosslinknet.datasets.twins import TWINS
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.experiments.init import init
 from crosslinknet.readers import read_case
@@ -105,7 +106,11 @@ TREES = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_tried_here_or_has_a_twin():
+    assert set(TREES) | set(TWINS) == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", TREES)
 def test_a_set_is_found_by_itself_and_its_first_config_reads_the_right_pixels(tmp_path, layout):
     make, ids, name = TREES[layout]
     make(tmp_path)
@@ -180,3 +185,36 @@ def test_a_mask_folder_and_a_layout_with_its_own_contradict(make_pairs):
 def test_names_that_would_become_one_are_an_error(make_pairs):
     with pytest.raises(DataError, match=r"names of 1 cases are not unique: x__a"):
         find_cases(DataConfig(root=make_pairs(["x__a", "x/a", "y/a"])))
+
+
+def test_cases_can_be_left_out_by_name(make_pairs):
+    root = make_pairs(["a", "b", "c"])
+    result = find_cases(DataConfig(root=root, exclude=["b"]))
+    assert [case.id for case in result.cases] == ["a", "c"]
+    assert result.notes[-1] == "1 of 3 cases are left out (data.exclude): b"
+
+
+def test_folds_that_are_given_lose_the_cases_that_are_left_out(tmp_path):
+    about = {"channel_names": {"0": "CT"}, "labels": {"a": 1}, "file_ending": ".png"}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    folds = [{"train": ["a", "b"], "val": ["c", "d"]}]
+    (tmp_path / "splits_final.json").write_text(json.dumps(folds))
+    for name in "abcd":
+        for path in (
+            tmp_path / "imagesTr" / f"{name}_0000.png",
+            tmp_path / "labelsTr" / f"{name}.png",
+        ):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"x")
+    result = find_cases(DataConfig(root=tmp_path, exclude=["b", "c"]))
+    assert result.splits == ((("a",), ("d",)),)
+
+
+def test_leaving_out_unknown_cases_or_all_is_refused(make_pairs):
+    root = make_pairs(["a", "b"])
+    with pytest.raises(
+        DataError, match=r"names 1 cases that .* does not have: c\. Its cases .* a, b"
+    ):
+        find_cases(DataConfig(root=root, exclude=["a", "c"]))
+    with pytest.raises(DataError, match="leaves none of the 2 cases"):
+        find_cases(DataConfig(root=root, exclude=["a", "b"]))

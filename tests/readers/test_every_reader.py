@@ -12,6 +12,7 @@ from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import DataError, ShapeError, SystemProblem
 from crosslinknet.geometry import Grid
 from crosslinknet.labels import label_table
+from crosslinknet.predict import MASK_SUFFIX
 from crosslinknet.readers import (
     READERS,
     is_image,
@@ -25,7 +26,7 @@ from crosslinknet.readers import (
 )
 
 DATA = DataConfig(root=Path(), label_map={"lesion": [1]})
-KEEPS_VALUES = [suffix for suffix in READERS if suffix not in (".jpg", ".jpeg")]
+KEEPS_VALUES = [s for s in READERS if s not in (".jpg", ".jpeg", *MASK_SUFFIX)]
 
 
 def png(path, pixels):
@@ -164,6 +165,38 @@ def test_a_picture_and_a_volume_do_not_mix(tmp_path):
     mask = png(tmp_path / "m.png", np.zeros((40, 40), np.uint8))
     with pytest.raises(DataError, match="a picture and a NIfTI volume"):
         read_case(CaseFiles("a", "a", (image,), mask), DATA, ImageConfig())
+
+
+def test_floats_of_masks_are_rounded_where_they_are_whole_but_for_rounding(tmp_path):
+    table = label_table({"a": [1, 3]})
+    voxels = np.array([[[0.0, 0.9999, 1.0004, 3.0]]], np.float32)
+    codes, _ = read_mask(nifti(tmp_path / "m.nii", voxels), 0, table, None)
+    assert codes.ravel().tolist() == [0, 1, 1, 2]
+    for wrong in (0.998, np.nan, np.inf, -np.inf, 2.0**40):
+        voxels[0, 0, 1] = wrong
+        with pytest.raises(DataError, match=r"m\.nii is a mask with 1 pixels that are no whole"):
+            read_mask(nifti(tmp_path / "m.nii", voxels), 0, table, None)
+
+
+def test_what_is_remembered_of_a_stack_depends_on_everything_that_changes_it(tmp_path):
+    voxels = np.arange(2 * 40 * 40).reshape(2, 40, 40) % 3
+    image = nifti(tmp_path / "i.nii", voxels.astype(np.int16))
+    mask = nifti(tmp_path / "m.nii", voxels.astype(np.uint8))
+    first, second = (CaseFiles("a", "a", (image,), mask, slices=(i,)) for i in (0, 1))
+    config = ImageConfig(slice_axis=0)
+    both, one = {"a": [1], "b": [2]}, {"b": [2]}
+    for files, index in ((first, 0), (second, 1)):
+        case = read_case(files, DataConfig(root=tmp_path, label_map=both), config)
+        np.testing.assert_array_equal(case.image[0, 0], voxels[index])
+        np.testing.assert_array_equal(case.mask[0], voxels[index])
+        case.mask[:] = 7  # a case is the caller's own
+    nifti(mask, (voxels == 2).astype(np.uint8) * 2)
+    for labels, code in ((both, 2), (one, 1)):
+        case = read_case(first, DataConfig(root=tmp_path, label_map=labels), config)
+        np.testing.assert_array_equal(case.mask[0], (voxels[0] == 2) * code)
+    mask.unlink()
+    with pytest.raises(DataError, match=r"m\.nii is no file"):
+        read_case(first, DataConfig(root=tmp_path, label_map=one), config)
 
 
 @pytest.mark.parametrize("fit", ["letterbox", "resize", "pad", "crop"])

@@ -10,7 +10,7 @@ from nibabel import orientations
 
 from crosslinknet.errors import CrosslinkError, DataError, ShapeError
 from crosslinknet.labels import label_table
-from crosslinknet.readers import read_image, read_mask, write_mask, write_probabilities
+from crosslinknet.readers import nifti, read_image, read_mask, write_mask, write_probabilities
 
 LESION = label_table({"lesion": [1]})
 AXES = ["axial", "coronal", "sagittal", 0, 1, 2]
@@ -314,3 +314,19 @@ def test_real_labels_come_back_bit_by_bit(real_data, tmp_path):
         back, source = nib.load(tmp_path / "b.nii.gz"), nib.load(path)
         np.testing.assert_array_equal(back.dataobj, source.dataobj)
         np.testing.assert_array_equal(back.affine, source.affine)
+
+
+def test_a_header_is_read_along_the_axes_as_stored(tmp_path):
+    affine = np.zeros((4, 4))
+    affine[[0, 1, 2, 3], [2, 1, 0, 3]] = -0.7, -0.8, -5.0, 1.0
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), affine), tmp_path / "a.nii.gz")
+    header = nifti.read_header(tmp_path / "a.nii.gz")
+    assert header.shape == (3, 4, 5)
+    assert header.ends == ("I", "P", "L")
+    np.testing.assert_allclose(header.spacing, (5.0, 0.8, 0.7), rtol=1e-6)
+
+
+def test_a_header_that_is_none_is_refused_by_name(tmp_path):
+    (tmp_path / "a.nii").write_bytes(b"x" * 400)
+    with pytest.raises(DataError, match=r"a\.nii cannot be read as NIfTI"):
+        nifti.read_header(tmp_path / "a.nii")

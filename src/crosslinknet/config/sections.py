@@ -73,10 +73,15 @@ class DataConfig(Section):
         "coco",
         "labelme",
         "bids",
+        "covid19-i",
+        "covid19-volumes",
+        "kits19",
+        "york-cardiac",
     ] = Field(
         "auto",
         description="auto finds it; folders (images/ + masks/), side-by-side (x.png + x_mask.png), "
-        "nnunet, decathlon, csv, coco, labelme, bids",
+        "nnunet, decathlon, csv, coco, labelme, bids; the paper's sets: covid19-i, "
+        "covid19-volumes, kits19, york-cardiac",
     )
     images: Path | None = Field(
         None,
@@ -115,6 +120,9 @@ class DataConfig(Section):
     )
     unlabelled: Literal["error", "skip"] = Field(
         "error", description="images without a mask: error, or skip (leave them out, and say so)"
+    )
+    exclude: list[str] = Field(
+        [], description="ids of cases to leave out, wrongly labelled ones say; they must be there"
     )
 
     @field_validator("label_map")

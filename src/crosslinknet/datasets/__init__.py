@@ -6,19 +6,23 @@ LAYOUTS names it. ``auto`` takes the first that matches.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets import (
     bids,
     coco,
+    covid19_i,
+    covid19_volumes,
     decathlon,
     folders,
+    kits19,
     labelme,
     manifest,
     nnunet,
     side_by_side,
+    york_cardiac,
 )
 from crosslinknet.datasets.found import Found, listed
 from crosslinknet.errors import DataError, UsageError
@@ -41,8 +45,14 @@ class Layout:
     looked_for: str
 
 
-# What describes itself comes first, what is told by names alone last.
+# Known sets come first, then what describes itself, last what is told by names alone.
 LAYOUTS: dict[str, Layout] = {
+    "kits19": Layout(kits19.matches, kits19.find, kits19.LOOKED_FOR),
+    "covid19-i": Layout(covid19_i.matches, covid19_i.find, covid19_i.LOOKED_FOR),
+    "york-cardiac": Layout(york_cardiac.matches, york_cardiac.find, york_cardiac.LOOKED_FOR),
+    "covid19-volumes": Layout(
+        covid19_volumes.matches, covid19_volumes.find, covid19_volumes.LOOKED_FOR
+    ),
     "nnunet": Layout(nnunet.matches, nnunet.find, nnunet.LOOKED_FOR),
     "decathlon": Layout(decathlon.matches, decathlon.find, decathlon.LOOKED_FOR),
     "csv": Layout(manifest.matches, manifest.find, manifest.LOOKED_FOR),
@@ -63,7 +73,8 @@ def find_cases(data: DataConfig) -> Found:
         data: where to look; ``layout`` names the kind of place, or ``auto``.
 
     Raises:
-        DataError: nothing there, no known layout, or one with something missing.
+        DataError: nothing there, no known layout, or one with something missing; ``exclude``
+            names unknown cases, or all.
         UsageError: a mask folder stated for a layout that has its own.
     """
     try:
@@ -84,7 +95,36 @@ def find_cases(data: DataConfig) -> Found:
             f"{data.root}: the names of {len(double)} cases are not unique: {listed(double)}. "
             "Rename these files; results are stored under these names."
         )
-    return found
+    return _without_excluded(found, data)
+
+
+def _without_excluded(found: Found, data: DataConfig) -> Found:
+    """The cases and given folds without those of ``data.exclude``, and a note that says so."""
+    if not data.exclude:
+        return found
+    out, ids = set(data.exclude), {case.id for case in found.cases}
+    unknown = sorted(out - ids)
+    if unknown:
+        raise DataError(
+            f"data.exclude names {len(unknown)} cases that {data.root} does not have: "
+            f"{listed(unknown)}. Its cases are named {listed(sorted(ids), 3)}."
+        )
+    if out == ids:
+        raise DataError(f"data.exclude leaves none of the {len(ids)} cases of {data.root}.")
+    splits = found.splits and tuple(
+        (
+            tuple(name for name in train if name not in out),
+            tuple(name for name in test if name not in out),
+        )
+        for train, test in found.splits
+    )
+    note = f"{len(out)} of {len(ids)} cases are left out (data.exclude): {listed(sorted(out), 10)}"
+    return replace(
+        found,
+        cases=tuple(case for case in found.cases if case.id not in out),
+        splits=splits,
+        notes=(*found.notes, note),
+    )
 
 
 def _layout(data: DataConfig) -> Layout:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
@@ -28,6 +29,8 @@ class Found:
         splits: (train ids, test ids) of each fold, where a file states them; else None.
         splits_file: the file that states them, or None.
         notes: things a user should know, one sentence each.
+        suggestions: what a recipe of a known set proposes for a config, by section and key, as in
+            ``{"image": {"window": "lung"}}``; the notes give the reasons.
     """
 
     layout: str
@@ -38,6 +41,7 @@ class Found:
     splits: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] | None = None
     splits_file: Path | None = None
     notes: tuple[str, ...] = ()
+    suggestions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def images_in(folder: Path, leave_out: Path | None = None) -> list[Path]:

@@ -115,12 +115,20 @@ def announce(job: Run, console: Console) -> None:
     )
     for note in job.found.notes:
         console.say(note)
+    image = job.config.image.model_dump()
+    for key, value in job.found.suggestions.get("image", {}).items():
+        if image[key] != value:
+            console.say(
+                f"the recipe {job.found.layout} proposes image.{key} {value}; this config has "
+                f"{image[key]}"
+            )
+    known = bool(job.found.suggestions)  # a known set knows its subjects
     if groups:
         console.say(
             "data.subject_is is group: folds are not by person, so one person may be trained on "
             "and tested, and the report says so."
         )
-    elif subjects == len(cases) and subjects > len(job.splits.folds):
+    elif subjects == len(cases) and subjects > len(job.splits.folds) and not known:
         console.say(
             "Every case counts as a subject of its own. If one person has several images, set "
             "data.subject, or folds will share persons."

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from crosslinknet.case import CaseFiles
-from crosslinknet.config import DataConfig, override, parse_config, to_yaml
+from crosslinknet.config import WINDOWS, DataConfig, override, parse_config, to_yaml
 from crosslinknet.datasets import Found, find_cases
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
@@ -60,20 +60,29 @@ def init(
     stated = override({"data": root}, settings)
     wanted = parse_config(stated, "xln init")
     found = find_cases(wanted.data)
+    known = found.suggestions
+    if "exclude" in known.get("data", {}) and "exclude" not in stated["data"]:
+        data_section = stated["data"] | {"exclude": known["data"]["exclude"]}
+        wanted = parse_config(stated | {"data": data_section}, "xln init")
+        found = find_cases(wanted.data)
     cases = some_cases(found.cases)
 
-    axis = wanted.image.slice_axis if "slice_axis" in stated.get("image", {}) else None
-    image, about_images = look_at_images(cases, axis)
+    axis = known.get("image", {}).get("slice_axis")
+    if "slice_axis" in stated.get("image", {}):
+        axis = wanted.image.slice_axis
+    image, about_images = look_at_images(cases, axis, known.get("image", {}))
     refuse_jpg_masks(cases, wanted.data)
     labels, about_masks = wanted.data.label_map, "data.label_map as stated"
     if "label_map" not in stated["data"]:
         labels, about_masks = look_at_masks(found, cases, wanted.data)
     folds, about_subjects = look_at_subjects(found)
-    proposal = {
-        "data": stated["data"] | {"layout": found.layout, "label_map": labels},
+    proposal = known | {
+        "data": known.get("data", {})
+        | stated["data"]
+        | {"layout": found.layout, "label_map": labels},
         "image": image,
         "split": {"folds": folds},
-        "train": {"draws": LEAST_DRAWS},
+        "train": {"draws": LEAST_DRAWS} | known.get("train", {}),
         "output": {"name": re.sub(r"[^\w.+-]", "_", out.stem)},
     }
     write_text(out, to_yaml(parse_config(override(proposal, settings), "xln init")))
@@ -107,9 +116,9 @@ class Look:
     high: float
 
 
-def look(case: CaseFiles, axis: SliceAxis) -> Look:
+def look(paths: tuple[Path, ...], axis: SliceAxis) -> Look:
     """Open the images of a case; grey pictures that are stored as colour count as grey."""
-    read = [read_image(path, axis) for path in case.images]
+    read = [read_image(path, axis) for path in paths]
     images, grid = [image for image, _ in read], read[0][1]  # (D, C, H, W) each
     grey = [i.shape[1] == 3 and bool((i == i[:, :1]).all()) for i in images]
     return Look(
@@ -123,34 +132,46 @@ def look(case: CaseFiles, axis: SliceAxis) -> Look:
 
 
 def look_at_images(
-    cases: Sequence[CaseFiles], axis: SliceAxis | None
+    cases: Sequence[CaseFiles], axis: SliceAxis | None, known: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Slices, size, channels and intensities: the ``image`` section and why."""
-    looks = [look(case, "axial" if axis is None else axis) for case in cases]
+    """Slices, size, channels and intensities: the ``image`` section and why.
+
+    Args:
+        cases: whose images are opened; a stack that many cases share is opened once.
+        axis: that counts the slices, or None: it is chosen by the spacing.
+        known: what the recipe of a known set proposes for the section.
+    """
+    images = list(dict.fromkeys(case.images for case in cases))
+    looks = [look(paths, "axial" if axis is None else axis) for paths in images]
     told = []
     volumes = any(suffix_of(path).startswith(".nii") for case in cases for path in case.images)
     if volumes and axis is None:
         axis, sentence = _plane(looks)
         told.append(sentence)
         if axis != "axial":
-            looks = [look(case, axis) for case in cases]
+            looks = [look(paths, axis) for paths in images]
     channels = _channels(looks)
     size, fit, sentence = _size(looks, volumes)
+    fit = known.get("fit", fit)
     told.append(f"{sentence}: image.size {size[0]}x{size[1]}, image.fit {fit}")
 
     kinds = frozenset[str]().union(*(one.kinds for one in looks))
     low, high = min(one.low for one in looks), max(one.high for one in looks)
-    window = "dtype" if kinds == {"uint8"} else "percentile"
+    window: Any = known.get("window", "dtype" if kinds == {"uint8"} else "percentile")
+    cut = window in WINDOWS and low >= 0 and high <= 255
+    if cut:
+        window = [0, 255]
     told.append(
         f"{channels} channel{'s' if channels > 1 else ''} of {' and '.join(sorted(kinds))}, "
         f"{low:g} to {high:g}: image.window {window}"
+        + (", as a window in HU was applied to them before" if cut else "")
     )
-    if low < HOUNSFIELD:
+    if low < HOUNSFIELD and "window" not in known:
         told.append(
             "These look like Hounsfield units (CT). A window of the organ sees more: "
             "image.window lung, kidney or [low, high]"
         )
-    section = {"size": size, "fit": fit, "channels": channels, "window": window}
+    section = dict(known) | {"size": size, "fit": fit, "channels": channels, "window": window}
     return section | ({} if axis is None else {"slice_axis": axis}), told
 
 
@@ -219,6 +240,9 @@ def look_at_masks(
     """Values of the masks: the label_map and why."""
     if data.threshold is not None:
         return {"foreground": [1]}, f"pixels above {data.threshold} of the masks are foreground"
+    if "label_map" in found.suggestions.get("data", {}):
+        proposed = found.suggestions["data"]["label_map"]
+        return proposed, f"data.label_map {proposed}, as the recipe {found.layout} proposes"
     if found.label_values:
         stated = _named(found.label_values)
         return stated, f"data.label_map {stated}, as the data set states"
@@ -276,7 +300,7 @@ def look_at_subjects(found: Found) -> tuple[int, list[str]]:
     """Number of folds, and who counts as a subject."""
     cases, subjects = len(found.cases), len({case.subject for case in found.cases})
     told = [f"{subjects} subjects, by {found.subject_rule}"]
-    if subjects == cases:
+    if subjects == cases and not found.suggestions:  # a known set knows its subjects
         told.append(
             "If one person has several images, data.subject must say how to tell, or scores come "
             f"out too good.{_subject_hint(found.cases)}"

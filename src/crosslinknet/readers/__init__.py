@@ -4,14 +4,14 @@ A format is a module with ``read_image``, ``read_values``, ``write_values`` and
 ``write_probabilities``; the dict READERS names it by suffix. Masks that are no pixels but outlines
 are drawn on the grid of their image, by a module of DRAWN. What holds for all formats stands here:
 empty files, pixels that are not numbers, mask values, images and masks that belong together.
-Order: the formats, images, masks, cases, writing.
+Order: what is remembered, the formats, images, masks, cases, writing.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,12 @@ from crosslinknet.errors import DataError, LabelError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable, encode, label_table, to_values
 from crosslinknet.readers import image as pictures
-from crosslinknet.readers import nifti, polygons
+from crosslinknet.readers import matlab, nifti, polygons
+
+T = TypeVar("T")
 
 SMALLEST = 32  # five poolings need 32 rows and columns
+ROUNDING = 1e-3  # of whole numbers that were stored as scaled floats
 
 
 class Format(Protocol):
@@ -54,6 +57,29 @@ class Format(Protocol):
         like: Path | None,
         classes: Sequence[str],
     ) -> tuple[Path, ...]: ...
+
+
+class Remembered(Generic[T]):
+    """The last thing that was read: a stack that is asked for case by case is read once.
+
+    Files that were changed meanwhile, by size or time, are read again.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, T] | None = None
+
+    def get(self, paths: Sequence[Path], settings: Any, read: Callable[[], T]) -> T:
+        """What ``read`` gives for these files and settings, now or the last time."""
+        key = None
+        if all(path.is_file() for path in paths):
+            key = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        last = self._last
+        if key is not None and last is not None and last[0] == (key, settings):
+            return last[1]
+        self._last = last = None  # its memory is free before the next one is read
+        value = read()
+        self._last = (key, settings), value
+        return value
 
 
 class Drawing(Protocol):
@@ -92,9 +118,10 @@ READERS: dict[str, Format] = {
     ".tiff": pictures,
     ".nii": nifti,
     ".nii.gz": nifti,
+    ".mat": matlab,
 }
 
-DRAWN: dict[str, Drawing] = {".json": polygons}
+DRAWN: dict[str, Drawing] = {".json": polygons, ".mat": matlab}
 
 
 def suffix_of(path: Path) -> str:
@@ -288,8 +315,18 @@ def write_probabilities(
     return _writer(path).write_probabilities(path, probs, grid, like, names)
 
 
+_image_stack: Remembered[tuple[NDArray[Any], Grid]] = Remembered()
+_mask_stack: Remembered[tuple[NDArray[np.uint8], Grid]] = Remembered()
+
+
 def _whole_image(files: CaseFiles, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
-    """All slices of the images of a case (D, C, H, W), and their grid."""
+    """All slices of the images of a case (D, C, H, W), and their grid; stacks are remembered."""
+    if files.slices is None:
+        return _read_images(files, slice_axis)
+    return _image_stack.get(files.images, slice_axis, lambda: _read_images(files, slice_axis))
+
+
+def _read_images(files: CaseFiles, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
     read = [read_image(path, slice_axis) for path in files.images]
     arrays, grids = [array for array, _ in read], [grid for _, grid in read]
     for path, grid in zip(files.images[1:], grids[1:], strict=True):
@@ -300,8 +337,21 @@ def _whole_image(files: CaseFiles, slice_axis: SliceAxis) -> tuple[NDArray[Any],
 def _whole_mask(
     files: CaseFiles, data: DataConfig, slice_axis: SliceAxis
 ) -> tuple[NDArray[np.uint8], Grid]:
-    """All slices of the mask of a case as codes (D, H, W), and their grid."""
-    path, table = _mask_of(files), label_table(data.label_map)
+    """All slices of the mask of a case as codes (D, H, W), and their grid; as for images."""
+    path = _mask_of(files)
+    if files.slices is None:
+        return _read_codes(path, files, data, slice_axis)
+    return _mask_stack.get(
+        (path, *files.images),
+        (data.label_map, data.threshold, data.overlap, slice_axis),
+        lambda: _read_codes(path, files, data, slice_axis),
+    )
+
+
+def _read_codes(
+    path: Path, files: CaseFiles, data: DataConfig, slice_axis: SliceAxis
+) -> tuple[NDArray[np.uint8], Grid]:
+    table = label_table(data.label_map)
     if is_drawn(path):
         if data.threshold is not None:
             raise UsageError(
@@ -389,17 +439,19 @@ def _writer(path: Path) -> Format:
 
 
 def _whole(values: NDArray[Any], path: Path) -> NDArray[np.integer]:
-    """Mask values as integers; floats are accepted where they are whole numbers."""
+    """Mask values as integers; floats are accepted where they are whole, but for rounding."""
     if values.dtype.kind in "iu":
         return values
-    whole = np.isfinite(values) & (np.rint(values) == values) & (np.abs(values) < 2**31)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        whole = (np.abs(values - np.rint(values)) <= ROUNDING) & (np.abs(values) < 2**31)
     if not whole.all():
         examples = ", ".join(f"{value:g}" for value in np.unique(values[~whole])[:5])
         raise DataError(
             f"{path} is a mask with {np.count_nonzero(~whole)} pixels that are no whole numbers "
             f"({examples}). Write labels, not probabilities, or state data.threshold."
         )
-    return values.astype(np.int64)
+    rounded: NDArray[np.int64] = np.rint(values).astype(np.int64)
+    return rounded
 
 
 def _check_same_grid(first: Path, one: Grid, second: Path, other: Grid) -> None:

@@ -2,14 +2,15 @@
 
 A plane's name (axial, coronal, sagittal) turns the volume to that plane's view by its affine
 (``geometry.PLANES``); an axis number takes the axes as stored. ``Grid.turn`` remembers how.
-Order: images, masks, writing, then the geometry.
+Order: images, masks, writing, the header alone, then the geometry.
 """
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -98,14 +99,57 @@ def write_probabilities(
     return (path,)
 
 
+class Header(NamedTuple):
+    """What the header of a volume says, along the axes as stored.
+
+    Attributes:
+        shape: of the array.
+        spacing: mm per voxel along the first three axes.
+        ends: where the first three axes point to, as in ``("I", "P", "L")``.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    ends: tuple[str, ...]
+
+
+def read_header(path: Path) -> Header:
+    """Read the header alone, no voxels.
+
+    Raises:
+        DataError: not readable, no usable affine, not 2D to 4D.
+    """
+    with _errors_named(path):
+        file: Any = _open(path)
+        _check_header(file, path, 0)
+        ends = orientations.aff2axcodes(file.affine)
+        spacing = tuple(float(size) for size in file.header.get_zooms()[:3])
+    return Header(tuple(file.shape), spacing, ends)
+
+
 def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Voxels (X, Y, Z, C) as stored, and the affine, both checked."""
-    try:
-        file = nib.load(path, mmap=False)
-        if not isinstance(file, nib.Nifti1Image):
-            raise nib.filebasedimages.ImageFileError(f"a file of type {type(file).__name__}")
+    with _errors_named(path):
+        file: Any = _open(path)
         _check_header(file, path, slice_axis)
         voxels = np.asanyarray(file.dataobj)
+    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+    voxels = voxels.reshape((*voxels.shape, 1, 1)[: max(4, voxels.ndim)])  # (X, Y, Z, C)
+    return voxels, np.asarray(file.affine, dtype=np.float64)
+
+
+def _open(path: Path) -> Any:
+    file = nib.load(path, mmap=False)
+    if not isinstance(file, nib.Nifti1Image):
+        raise nib.filebasedimages.ImageFileError(f"a file of type {type(file).__name__}")
+    return file
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """Make every exception of nibabel a DataError that names the file."""
+    try:
+        yield
     except DataError:
         raise
     except Exception as error:  # nibabel raises nearly every built-in type for broken files
@@ -113,9 +157,6 @@ def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.f
             f"{path} cannot be read as NIfTI ({error or type(error).__name__}). It may be "
             "truncated or of another kind; copy it again or leave it out."
         ) from error
-    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-    voxels = voxels.reshape((*voxels.shape, 1, 1)[: max(4, voxels.ndim)])  # (X, Y, Z, C)
-    return voxels, np.asarray(file.affine, dtype=np.float64)
 
 
 def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
