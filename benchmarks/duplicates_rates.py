@@ -100,7 +100,9 @@ def main() -> None:
         cells = [" / ".join(f"{100 * r:.0f}" for r in found(some, f)) for f in CHANGES.values()]
         print(f"| {name} | {len(some)} | {' | '.join(cells)} |", flush=True)
         others.append((name, len(slices), *strangers(slices, subjects)))
-    print("\n| set | slices | flat | same subject | other subjects | nearest others |")
+    print(
+        "\n| set | slices | flat | same subject | other subjects | nearest strangers with similar hashes |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     for row in others:
         print("| " + " | ".join(map(str, row)) + " |")
@@ -149,7 +151,7 @@ def strangers(slices: list[NDArray[Any]], subjects: list[str]) -> tuple[int, str
         ]
         counts.append(" / ".join(str(sum(d <= t for d in here)) for t in (0.04, 0.08)))
     here = sorted(p.difference for p in pairs if numbers[p.first] != numbers[p.second])
-    nearest = ", ".join(f"{d:.3f}" for d in here[:3]) or "none with hashes alike"
+    nearest = ", ".join(f"{d:.3f}" for d in here[:3] if d < 1) or "none"
     return int(prints.flat.sum()), counts[0], counts[1], nearest
 
 

@@ -216,6 +216,19 @@ def test_subjects_with_near_duplicates_are_one_group_and_the_rule_says_how_many(
             assert len(people & {"s1", "s2"}) in (0, 2)
 
 
+def test_folds_that_divide_no_near_duplicates_stay_what_they_were():
+    plain = make_splits(found([1] * 6), SplitConfig(validation=0))
+    one, other = plain.folds[1].test
+    linked = make_splits(found([1] * 6), SplitConfig(validation=0), [(one, other)])
+    assert linked.folds == plain.folds
+    assert (
+        linked.rule
+        == f"{plain.rule}; 2 subjects with near-duplicates are kept together as one group"
+    )
+    again = make_splits(found([1] * 6), SplitConfig(validation=0), [(one, plain.folds[0].test[0])])
+    assert again.folds != plain.folds
+
+
 def test_near_duplicates_may_be_divided_on_demand():
     config = SplitConfig(duplicates="ignore")
     splits = make_splits(found([1, 1, 1]), config, [("s0_0", "s1_0")])
@@ -245,7 +258,7 @@ def test_given_folds_that_divide_near_duplicates_are_refused_with_the_names(tmp_
         "and s2_0. Scores of images that were trained on mean nothing; put both subjects in one "
         "part, remove the copies, or, if they are no copies, set split.duplicates: ignore."
     )
-    with pytest.raises(DataError, match="subjects in train and in test share .*: s2_1 and s1_1"):
+    with pytest.raises(DataError, match=r"subjects in train and in test share .*: s2_1 and s1_1"):
         make_splits(found([2, 2, 2]), config, [("s2_1", "s1_1")])  # neither is in a fold
     ignoring = SplitConfig(file=path, validation=0, duplicates="ignore")
     assert make_splits(found([2, 2, 2]), ignoring, [("s2_0", "s1_0")]).folds

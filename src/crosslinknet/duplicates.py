@@ -244,7 +244,9 @@ def _hashes(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
     for turn in range(len(TURNS)):
         view = low.swapaxes(1, 2) if turn & 4 else low
         view = view * (odd[:, None] if turn & 2 else 1) * (odd if turn & 1 else 1)
-        set_bits = (view > 1e-3).reshape(len(thumbs), -1)  # 0 in a symmetric slice, not noise
+        set_bits = (view > 1e-3).reshape(
+            len(thumbs), LOW * LOW
+        )  # 0 in a symmetric slice, not noise
         hashes[:, turn] = np.where(set_bits, bits, np.uint64(0)).sum(axis=1, dtype=np.uint64)
     return hashes
 
@@ -258,7 +260,7 @@ def _candidates(
     a band stands side by side then.
     """
     plain, views = hashes[:, 0], hashes.reshape(-1)  # (N,), (8 N,): view v is of slice v // 8
-    masks = _bands(plain, distance + 1)
+    masks = _bands(plain, distance + 1) if len(plain) else []
     for number, mask in enumerate(masks):
         order = np.argsort(plain & mask, kind="stable")
         view_order = np.argsort(views & mask, kind="stable")

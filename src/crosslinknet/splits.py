@@ -73,22 +73,13 @@ def make_splits(found: Found, config: SplitConfig, links: Iterable[tuple[str, st
         DataError: fewer subjects than folds, or given folds that share subjects or near-duplicates,
             test a case twice, name unknown cases or leave a part empty.
     """
-    seed: int | None = None
     links = list(links) if config.duplicates == "join" else []
     subject_of = {case.id: case.subject for case in found.cases}
     group_of = groups_of(subject_of, links)
-    cases = [replace(case, subject=group_of[case.id]) for case in found.cases]
-    if config.file is not None:
-        folds, rule = _given(cases, config), f"given by {config.file}"
-    elif found.splits is not None:
-        folds = [_with_validation(cases, train, test, config) for train, test in found.splits]
-        rule = f"given by {found.splits_file}"
-    elif any(case.fold is not None for case in cases):
-        folds, rule = _folds(cases, _by_column(cases), config), "fold column of the manifest"
-    else:
-        tests, seed = _by_seed(cases, found, config), config.seed
-        folds = _folds(cases, tests, config)
-        rule = f"{config.folds} folds of whole subjects, balanced by cases, seed {seed}"
+    folds, rule, seed = _folds_of(found, found.cases, config)
+    if _divided(folds, group_of):  # else the seed gives what it gave without links
+        cases = [replace(case, subject=group_of[case.id]) for case in found.cases]
+        folds, rule, seed = _folds_of(found, cases, config)
     _check(folds, subject_of, rule)
     _check_links(folds, group_of, links, rule)
     used = {name for fold in folds for part in PARTS for name in getattr(fold, part)}
@@ -136,6 +127,28 @@ def read_splits(path: Path) -> Splits:
             "the change is meant."
         )
     return splits
+
+
+def _folds_of(
+    found: Found, cases: Sequence[CaseFiles], config: SplitConfig
+) -> tuple[list[Fold], str, int | None]:
+    """Folds, the rule they follow and their seed; the cases' subjects are kept whole."""
+    if config.file is not None:
+        return _given(cases, config), f"given by {config.file}", None
+    if found.splits is not None:
+        folds = [_with_validation(cases, train, test, config) for train, test in found.splits]
+        return folds, f"given by {found.splits_file}", None
+    if any(case.fold is not None for case in cases):
+        return _folds(cases, _by_column(cases), config), "fold column of the manifest", None
+    folds = _folds(cases, _by_seed(cases, found, config), config)
+    rule = f"{config.folds} folds of whole subjects, balanced by cases, seed {config.seed}"
+    return folds, rule, config.seed
+
+
+def _divided(folds: Sequence[Fold], group_of: dict[str, str]) -> bool:
+    """Whether a group stands in two parts of a fold."""
+    groups = [[{group_of.get(n) for n in getattr(fold, part)} for part in PARTS] for fold in folds]
+    return any(sum(map(len, parts)) > len(set().union(*parts)) for parts in groups)
 
 
 def _joined(subject_of: dict[str, str], group_of: dict[str, str], config: SplitConfig) -> str:
