@@ -100,9 +100,7 @@ def main() -> None:
         cells = [" / ".join(f"{100 * r:.0f}" for r in found(some, f)) for f in CHANGES.values()]
         print(f"| {name} | {len(some)} | {' | '.join(cells)} |", flush=True)
         others.append((name, len(slices), *strangers(slices, subjects)))
-    print(
-        "\n| set | slices | flat | same subject | other subjects | nearest strangers with similar hashes |"
-    )
+    print("\n| set | slices | flat | same subject | other subjects | nearest strangers |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in others:
         print("| " + " | ".join(map(str, row)) + " |")
@@ -144,14 +142,13 @@ def strangers(slices: list[NDArray[Any]], subjects: list[str]) -> tuple[int, str
     prints = prints_of(slices)
     numbers = np.unique(subjects, return_inverse=True)[1]
     pairs = duplicates.near_pairs(prints, limit=1.0)
+    same = [bool(numbers[p.first] == numbers[p.second]) for p in pairs]
     counts = []
-    for same in (True, False):
-        here = [
-            p.difference for p in pairs if (numbers[p.first] == numbers[p.second]) is np.bool_(same)
-        ]
-        counts.append(" / ".join(str(sum(d <= t for d in here)) for t in (0.04, 0.08)))
-    here = sorted(p.difference for p in pairs if numbers[p.first] != numbers[p.second])
-    nearest = ", ".join(f"{d:.3f}" for d in here[:3] if d < 1) or "none"
+    for kind in (True, False):
+        here = [p.difference for p, is_same in zip(pairs, same, strict=True) if is_same is kind]
+        limits = (duplicates.NEAR, duplicates.ALIKE)
+        counts.append(" / ".join(str(sum(d <= limit for d in here)) for limit in limits))
+    nearest = ", ".join(f"{d:.3f}" for d in sorted(here)[:3] if d < 1) or "none"
     return int(prints.flat.sum()), counts[0], counts[1], nearest
 
 
