@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosslinknet import cache
-from crosslinknet.cache import open_case, require_foreground
+from crosslinknet import cache, readers
+from crosslinknet.cache import case_fingerprints, open_case, require_foreground
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.datasets import find_cases
+from crosslinknet.duplicates import fingerprints
 from crosslinknet.errors import DataError, LabelError, ShapeError
 
 SMALL = ImageConfig(size=(32, 32))
@@ -256,3 +257,37 @@ def test_targets_that_vanish_at_the_networks_size_are_counted(tmp_path):
     case = open_case(files, DataConfig(root=tmp_path), config, tmp_path / "cache")
     assert case.foreground.tolist() == [True, False, False]
     assert case.vanished == 1
+
+
+def test_fingerprints_are_computed_once_and_come_back_the_same(data, files, tmp_path, monkeypatch):
+    first = case_fingerprints(files, "axial", tmp_path / "cache")
+    monkeypatch.setattr(cache, "read_case_image", refuse)
+    monkeypatch.setattr(cache, "sha256_of_file", refuse)
+    again = case_fingerprints(files, "axial", tmp_path / "cache")
+    image, _ = readers.read_case_image(files, "axial")
+    for prints in (first, again):
+        for name in ("hashes", "thumbs", "flat"):
+            expected = getattr(fingerprints(image), name)
+            np.testing.assert_array_equal(getattr(prints, name), expected)
+            assert getattr(prints, name).dtype == expected.dtype
+
+
+def test_fingerprints_follow_the_pixels_and_the_slices(tmp_path):
+    path = tmp_path / "volume.nii.gz"
+    pixels = np.random.default_rng(0).integers(0, 200, (40, 36, 8)).astype(np.int16)
+    nib.save(nib.Nifti1Image(pixels, np.diag([1.0, 1, 5, 1])), path)
+    files = CaseFiles("v", "v", (path,))
+    whole = case_fingerprints(files, "axial", tmp_path / "cache")
+    assert len(whole) == 8
+    assert len(case_fingerprints(files, "coronal", tmp_path / "cache")) == 36
+    some = case_fingerprints(replace(files, slices=(2, 5)), "axial", tmp_path / "cache")
+    np.testing.assert_array_equal(some.hashes, whole.hashes[[2, 5]])
+    nib.save(nib.Nifti1Image(pixels[::-1], np.diag([1.0, 1, 5, 1])), path)
+    turned = case_fingerprints(files, "axial", tmp_path / "cache")
+    assert (turned.hashes[:, 0] != whole.hashes[:, 0]).all()
+
+
+def test_an_image_that_cannot_be_read_is_named(data, files, tmp_path):
+    files.images[0].write_bytes(b"no picture")
+    with pytest.raises(DataError, match=files.images[0].name):
+        case_fingerprints(files, "axial", tmp_path / "cache")

@@ -52,10 +52,10 @@ def test_a_run_begins_with_config_folds_and_manifest(config):
     assert run.fold_folder(1) == run.folder / "fold_1"
 
 
-def test_a_plan_writes_nothing(config):
+def test_a_plan_writes_nothing_but_the_cache(config):
     run = plan_run(config())
     assert len(run.splits.folds) == 2
-    assert not config().output.dir.exists()
+    assert [path.name for path in config().output.dir.iterdir()] == [".cache"]
 
 
 def test_the_manifest_says_what_where_and_with_what(config):
@@ -112,6 +112,52 @@ def test_cases_come_in_the_order_asked_for(config):
     assert [case.id for case in run.cases(("bert_1", "anna_0"))] == ["bert_1", "anna_0"]
     assert [case.files.id for case in run.cached(("carl_0",))] == ["carl_0"]
     assert (config().output.dir / ".cache").is_dir()
+
+
+# Near-duplicates.
+
+
+def copy_image(data: Path, source: str, name: str) -> None:
+    for folder in ("images", "masks"):
+        shutil.copy(data / folder / f"{source}.png", data / folder / f"{name}.png")
+
+
+def test_subjects_with_the_same_slice_are_kept_together_and_the_plan_says_so(config, data):
+    copy_image(data, "bert_1", "carl_1")
+    run = plan_run(config())
+    assert run.found.notes[-1] == (
+        "1 pair of cases looks alike (bert_1 and carl_1); their subjects are kept together"
+    )
+    assert run.splits.rule.endswith(
+        "; 2 subjects with near-duplicates are kept together as one group"
+    )
+    assert run.splits.subjects == 4
+    for fold in run.splits.folds:
+        for part in (fold.train, fold.validation, fold.test):
+            assert ("bert_1" in part) == ("carl_1" in part) == ("bert_0" in part)
+    manifest = read_json(open_run(config()).folder / "manifest.json")
+    assert manifest["data"]["notes"] == list(run.found.notes)
+
+
+def test_who_knows_better_can_divide_near_duplicates(config, data, monkeypatch):
+    copy_image(data, "bert_1", "carl_1")
+    monkeypatch.setattr("crosslinknet.runs.find_lookalikes", None)  # not even looked for
+    rule = plan_run(config("split.duplicates=ignore")).splits.rule
+    assert rule.endswith("; near-duplicates were not looked for (split.duplicates: ignore)")
+
+
+def test_a_run_that_was_begun_before_goes_on_with_its_folds(config, data, monkeypatch):
+    """Its config.yaml does not know split.duplicates, and its folds may divide near-duplicates."""
+    copy_image(data, "anna_0", "bert_2")
+    copy_image(data, "bert_1", "carl_1")
+    copy_image(data, "carl_0", "dora_1")
+    first = open_run(config("split.duplicates=ignore"))
+    text = (first.folder / "config.yaml").read_text()
+    lines = [line for line in text.splitlines() if "duplicates" not in line]
+    assert len(lines) == len(text.splitlines()) - 1
+    (first.folder / "config.yaml").write_text("\n".join(lines))
+    monkeypatch.setattr("crosslinknet.runs.find_lookalikes", None)
+    assert open_run(config(), resume=True).splits == first.splits
 
 
 # Continued.

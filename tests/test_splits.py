@@ -199,6 +199,82 @@ def test_the_folds_of_a_data_set_are_honoured(tmp_path):
     assert "splits_final.json" in splits.rule
 
 
+def test_links_within_a_subject_change_nothing():
+    plain = make_splits(found([2, 2, 2, 2]), SplitConfig())
+    assert make_splits(found([2, 2, 2, 2]), SplitConfig(), [("s1_0", "s1_1")]) == plain
+
+
+def test_subjects_with_near_duplicates_are_one_group_and_the_rule_says_how_many():
+    links = [("s0_0", "s3_1"), ("s3_0", "s5_0"), ("s1_1", "s2_0")]
+    splits = make_splits(found([2] * 8), SplitConfig(validation=0.4), links)
+    assert splits.rule.endswith("; 5 subjects with near-duplicates are kept together as 2 groups")
+    assert splits.subjects == 8
+    for fold in splits.folds:
+        for part in (fold.train, fold.validation, fold.test):
+            people = subjects(part)
+            assert len(people & {"s0", "s3", "s5"}) in (0, 3)
+            assert len(people & {"s1", "s2"}) in (0, 2)
+
+
+def test_folds_that_divide_no_near_duplicates_stay_what_they_were():
+    plain = make_splits(found([1] * 6), SplitConfig(validation=0))
+    one, other = plain.folds[1].test
+    linked = make_splits(found([1] * 6), SplitConfig(validation=0), [(one, other)])
+    assert linked.folds == plain.folds
+    assert (
+        linked.rule
+        == f"{plain.rule}; 2 subjects with near-duplicates are kept together as one group"
+    )
+    again = make_splits(found([1] * 6), SplitConfig(validation=0), [(one, plain.folds[0].test[0])])
+    assert again.folds != plain.folds
+
+
+def test_near_duplicates_may_be_divided_on_demand():
+    config = SplitConfig(duplicates="ignore")
+    splits = make_splits(found([1, 1, 1]), config, [("s0_0", "s1_0")])
+    assert splits.folds == make_splits(found([1, 1, 1]), SplitConfig()).folds
+    assert splits.rule.endswith("near-duplicates were not looked for (split.duplicates: ignore)")
+
+
+@pytest.mark.parametrize(
+    ("links", "left"),
+    [([("s0_0", "s1_0")], "2 groups are"), ([("s0_0", "s1_0"), ("s1_0", "s2_0")], "one group is")],
+)
+def test_too_few_groups_say_that_near_duplicates_are_the_reason(links, left):
+    reason = rf"of 3 subjects, s0, s1, s2 .* of which {left} left .* split\.duplicates: ignore"
+    with pytest.raises(DataError, match=reason):
+        make_splits(found([1, 1, 1]), SplitConfig(), links)
+
+
+def test_given_folds_that_divide_near_duplicates_are_refused_with_the_names(tmp_path):
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["s0_0", "s1_0"], "val": ["s2_0"]}]))
+    config = SplitConfig(file=path, validation=0)
+    make_splits(found([2, 2, 2]), config, [("s0_1", "s1_1")])  # both in training
+    with pytest.raises(DataError) as caught:
+        make_splits(found([2, 2, 2]), config, [("s2_0", "s1_0"), ("s0_1", "s1_1")])
+    assert str(caught.value) == (
+        f"fold 0 (given by {path}): 1 pairs of near-duplicates stand in train and in test: s1_0 "
+        "and s2_0. Scores of images that were trained on mean nothing; put both subjects in one "
+        "part, remove the copies, or, if they are no copies, set split.duplicates: ignore."
+    )
+    with pytest.raises(DataError, match=r"subjects in train and in test share .*: s2_1 and s1_1"):
+        make_splits(found([2, 2, 2]), config, [("s2_1", "s1_1")])  # neither is in a fold
+    ignoring = SplitConfig(file=path, validation=0, duplicates="ignore")
+    assert make_splits(found([2, 2, 2]), ignoring, [("s2_0", "s1_0")]).folds
+
+
+def test_training_subjects_with_near_duplicates_watch_together_or_train_together(tmp_path):
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": [f"s{i}_0" for i in range(6)], "val": ["s6_0"]}]))
+    links = [("s0_0", "s1_0"), ("s2_0", "s3_0"), ("s4_0", "s5_0")]
+    for seed in range(20):
+        config = SplitConfig(file=path, validation=0.4, seed=seed)
+        watching = make_splits(found([1] * 7), config, links).folds[0].validation
+        assert len(watching) == 2
+        assert tuple(sorted(watching)) in links
+
+
 def by_column(folds):
     cases = [CaseFiles(f"s{i}_0", f"s{i}", (), fold=fold) for i, fold in enumerate(folds)]
     return make_splits(Found("csv", tuple(cases), "column"), SplitConfig(validation=0))

@@ -3,7 +3,8 @@
 An entry is named by the hash of the files' bytes and of the settings that change its pixels, so
 it can never be stale. Which bytes a path holds is remembered by size and time of change; a file
 is hashed again only when one of the two differs. Arrays are plain ``.npy`` files, never pickles.
-Order: CachedCase, open_case, require_foreground, then names and files.
+Fingerprints of slices, by which near-duplicates are found, are kept in the same way.
+Order: CachedCase, open_case, require_foreground, case_fingerprints, then names and files.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 
 from crosslinknet.case import Case, CaseFiles
 from crosslinknet.config import DataConfig, ImageConfig
+from crosslinknet.duplicates import SIDE, TURNS, Fingerprints, fingerprints
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of_json, write_json
-from crosslinknet.geometry import Grid, Placement, place
+from crosslinknet.geometry import Grid, Placement, SliceAxis, place
 from crosslinknet.labels import label_table
 from crosslinknet.preprocess import fit_image, fit_mask, normalise
-from crosslinknet.readers import is_drawn, read_case
+from crosslinknet.readers import is_drawn, read_case, read_case_image
 
 FORMAT = 2  # raise it when the pixels of an entry would come out otherwise
+PRINTS_FORMAT = 1  # the same for fingerprints
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,46 @@ def require_foreground(cases: list[CachedCase]) -> None:
             f"all masks of {len(cases)} cases in {', '.join(masks[:3])} are empty, so there is "
             "nothing to learn. Check data.masks, data.label_map and data.threshold."
         )
+
+
+def case_fingerprints(files: CaseFiles, slice_axis: SliceAxis, folder: Path) -> Fingerprints:
+    """Fingerprints of the slices of a case, of the image as read, before any window.
+
+    They are computed once for given bytes and kept as one array (D, 1089) of bytes: eight hashes,
+    the thumbnail, and whether the slice is flat.
+
+    Args:
+        files: the case; its mask is not looked at.
+        slice_axis: as in ``readers.read_case_image``.
+        folder: of the cache.
+
+    Raises:
+        DataError: everything of ``readers.read_case_image``.
+        SystemProblem: the disk refuses.
+    """
+    path = folder / "fingerprints" / f"{fingerprints_key(files, slice_axis, folder)}.npy"
+    hashes = 8 * len(TURNS)  # bytes
+    if not path.is_file():
+        image, _ = read_case_image(files, slice_axis)  # (D, C, H, W)
+        prints = fingerprints(image)
+        parts = [
+            np.ascontiguousarray(prints.hashes.astype("<u8")).view(np.uint8),  # (D, 64)
+            prints.thumbs.reshape(len(prints), SIDE * SIDE),
+            prints.flat[:, None].astype(np.uint8),
+        ]
+        _write_array(path, np.concatenate(parts, axis=1))
+    kept = np.array(_mapped(path))
+    return Fingerprints(
+        np.ascontiguousarray(kept[:, :hashes]).view("<u8").astype(np.uint64),
+        kept[:, hashes:-1].reshape(-1, SIDE, SIDE),
+        kept[:, -1].astype(bool),
+    )
+
+
+def fingerprints_key(files: CaseFiles, slice_axis: SliceAxis, folder: Path) -> str:
+    """What the fingerprints of a case depend on, as one hash."""
+    images = [content_hash(path, folder) for path in files.images]
+    return sha256_of_json([PRINTS_FORMAT, images, files.slices, slice_axis])[:40]
 
 
 def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +29,7 @@ from crosslinknet.files import (
     write_text,
 )
 from crosslinknet.labels import LabelTable, label_table
+from crosslinknet.lookalikes import find_lookalikes
 from crosslinknet.splits import Splits, make_splits, read_splits, write_splits
 
 PACKAGES = ("torch", "lightning", "monai", "numpy", "scipy", "nibabel", "pillow", "safetensors")
@@ -83,7 +84,9 @@ def cache_folder(config: Config) -> Path:
 
 
 def plan_run(config: Config, resume: bool = False) -> Run:
-    """Find the cases and make the folds, or take those of an existing run; writes nothing.
+    """Find the cases and make the folds, or take those of an existing run; writes the cache only.
+
+    New folds keep near-duplicates on one side; for that, every image is read once.
 
     Args:
         config: the experiment.
@@ -113,8 +116,12 @@ def plan_run(config: Config, resume: bool = False) -> Run:
                 "files were changed, added or given to other subjects. Put them back, or start a "
                 "new run with -s output.name=NAME"
             )
-    else:
+    elif config.split.duplicates == "ignore":
         splits = make_splits(found, config.split)
+    else:
+        alike = find_lookalikes(found.cases, config.image.slice_axis, cache_folder(config))
+        splits = make_splits(found, config.split, alike.links)
+        found = replace(found, notes=(*found.notes, *alike.notes))
     return Run(config, found, splits, table)
 
 

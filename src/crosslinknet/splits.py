@@ -1,13 +1,14 @@
 """Folds by subject: who is trained on, who watches the training, who is tested.
 
-A subject never stands in two parts of a fold, whoever made the folds. Order: Fold and Splits,
-make_splits, the file, then how folds are made and checked.
+A subject never stands in two parts of a fold, whoever made the folds, and neither do
+near-duplicates: subjects that share some are one group. Order: Fold and Splits, make_splits, the
+file, then how folds are made and checked.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from crosslinknet.config import SplitConfig
 from crosslinknet.datasets import Found
 from crosslinknet.datasets.found import listed
 from crosslinknet.datasets.nnunet import read_splits_final
+from crosslinknet.duplicates import groups_of
 from crosslinknet.errors import DataError
 from crosslinknet.files import read_json, sha256_of_json, write_json
 
 SCHEMA = "crosslinknet/splits/1"
 PARTS = ("train", "validation", "test")
+SIDES = (("train", "test"), ("validation", "test"), ("train", "validation"))
+
+Links = Sequence[tuple[str, str]]  # pairs of cases that are near-duplicates
 
 
 @dataclass(frozen=True)
@@ -51,35 +56,36 @@ class Splits:
     hash: str
 
 
-def make_splits(found: Found, config: SplitConfig) -> Splits:
+def make_splits(found: Found, config: SplitConfig, links: Iterable[tuple[str, str]] = ()) -> Splits:
     """Make the folds, or take given ones, and check them.
 
     The first of these that exists decides: ``split.file``, nnU-Net's splits_final.json, the fold
     column of a manifest, ``split.folds`` with ``split.seed``. Only folds of a splits.json state
     who validates; all others keep ``split.validation`` of the training subjects out.
 
+    Args:
+        found: the cases.
+        config: how to divide them.
+        links: pairs of cases that are near-duplicates, by id, see ``lookalikes.find_links``.
+            Their subjects are kept together, unless ``split.duplicates`` is ignore.
+
     Raises:
-        DataError: fewer subjects than folds, or given folds that share subjects, test a case
-            twice, name unknown cases or leave a part empty.
+        DataError: fewer subjects than folds, or given folds that share subjects or near-duplicates,
+            test a case twice, name unknown cases or leave a part empty.
     """
-    seed: int | None = None
-    if config.file is not None:
-        folds, rule = _given(found, config), f"given by {config.file}"
-    elif found.splits is not None:
-        folds = [_with_validation(found.cases, train, test, config) for train, test in found.splits]
-        rule = f"given by {found.splits_file}"
-    elif any(case.fold is not None for case in found.cases):
-        tests = _by_column(found.cases)
-        folds, rule = _folds(found.cases, tests, config), "fold column of the manifest"
-    else:
-        tests, seed = _by_seed(found, config), config.seed
-        folds = _folds(found.cases, tests, config)
-        rule = f"{config.folds} folds of whole subjects, balanced by cases, seed {seed}"
+    links = list(links) if config.duplicates == "join" else []
     subject_of = {case.id: case.subject for case in found.cases}
+    group_of = groups_of(subject_of, links)
+    folds, rule, seed = _folds_of(found, found.cases, config)
+    if _divided(folds, group_of):  # else the seed gives what it gave without links
+        cases = [replace(case, subject=group_of[case.id]) for case in found.cases]
+        folds, rule, seed = _folds_of(found, cases, config)
     _check(folds, subject_of, rule)
+    _check_links(folds, group_of, links, rule)
     used = {name for fold in folds for part in PARTS for name in getattr(fold, part)}
     if len(used) < len(subject_of):
         rule += f"; {len(subject_of) - len(used)} of {len(subject_of)} cases are in no fold"
+    rule += _joined(subject_of, group_of, config)
     return Splits(tuple(folds), rule, len({subject_of[n] for n in used}), seed, _hash(folds))
 
 
@@ -123,12 +129,46 @@ def read_splits(path: Path) -> Splits:
     return splits
 
 
-def _given(found: Found, config: SplitConfig) -> list[Fold]:
+def _folds_of(
+    found: Found, cases: Sequence[CaseFiles], config: SplitConfig
+) -> tuple[list[Fold], str, int | None]:
+    """Folds, the rule they follow and their seed; the cases' subjects are kept whole."""
+    if config.file is not None:
+        return _given(cases, config), f"given by {config.file}", None
+    if found.splits is not None:
+        folds = [_with_validation(cases, train, test, config) for train, test in found.splits]
+        return folds, f"given by {found.splits_file}", None
+    if any(case.fold is not None for case in cases):
+        return _folds(cases, _by_column(cases), config), "fold column of the manifest", None
+    folds = _folds(cases, _by_seed(cases, found, config), config)
+    rule = f"{config.folds} folds of whole subjects, balanced by cases, seed {config.seed}"
+    return folds, rule, config.seed
+
+
+def _divided(folds: Sequence[Fold], group_of: dict[str, str]) -> bool:
+    """Whether a group stands in two parts of a fold."""
+    groups = [[{group_of.get(n) for n in getattr(fold, part)} for part in PARTS] for fold in folds]
+    return any(sum(map(len, parts)) > len(set().union(*parts)) for parts in groups)
+
+
+def _joined(subject_of: dict[str, str], group_of: dict[str, str], config: SplitConfig) -> str:
+    """How many subjects are kept together and why, as the tail of a rule."""
+    if config.duplicates == "ignore":
+        return "; near-duplicates were not looked for (split.duplicates: ignore)"
+    groups = {subject: group_of[case] for case, subject in subject_of.items()}
+    sizes = [size for size in Counter(groups.values()).values() if size > 1]
+    if not sizes:
+        return ""
+    into = "one group" if len(sizes) == 1 else f"{len(sizes)} groups"
+    return f"; {sum(sizes)} subjects with near-duplicates are kept together as {into}"
+
+
+def _given(cases: Sequence[CaseFiles], config: SplitConfig) -> list[Fold]:
     """The folds of split.file, ours or nnU-Net's."""
     assert config.file is not None
     if isinstance(read_json(config.file), list):
         pairs = read_splits_final(config.file)
-        return [_with_validation(found.cases, train, test, config) for train, test in pairs]
+        return [_with_validation(cases, train, test, config) for train, test in pairs]
     return list(read_splits(config.file).folds)
 
 
@@ -146,26 +186,38 @@ def _by_column(cases: Sequence[CaseFiles]) -> list[set[str]]:
     return [tests[number] for number in numbers]
 
 
-def _by_seed(found: Found, config: SplitConfig) -> list[set[str]]:
+def _by_seed(cases: Sequence[CaseFiles], found: Found, config: SplitConfig) -> list[set[str]]:
     """Test cases of each fold: subjects in a seeded order, the largest first, to the smallest fold.
 
     The order follows from hashes of seed and subject alone, so that no library's random numbers
     can change it.
     """
-    of_subject = _by_subject(found.cases)
+    of_subject = _by_subject(cases)
     if len(of_subject) < config.folds:
-        count = "one subject" if len(of_subject) == 1 else f"{len(of_subject)} subjects"
-        raise DataError(
-            f"the cases are of {count}, {listed(of_subject)} (told apart by {found.subject_rule}), "
-            f"but split.folds is {config.folds} and a subject is never divided. Lower split.folds, "
-            "let data.subject tell subjects apart, or add subjects."
-        )
+        raise _too_few(len(of_subject), found, config)
     order = _shuffled(of_subject, config.seed, "folds")
     order.sort(key=lambda subject: -len(of_subject[subject]))  # stable: ties stay shuffled
     tests: list[set[str]] = [set() for _ in range(config.folds)]
     for subject in order:
         min(tests, key=len).update(of_subject[subject])
     return tests
+
+
+def _too_few(groups: int, found: Found, config: SplitConfig) -> DataError:
+    subjects = list(_by_subject(found.cases))
+    count = "one subject" if len(subjects) == 1 else f"{len(subjects)} subjects"
+    text = f"the cases are of {count}, {listed(subjects)} (told apart by {found.subject_rule}), "
+    cure = "Lower split.folds, let data.subject tell subjects apart, or add subjects."
+    if groups < len(subjects):
+        left = "one group is" if groups == 1 else f"{groups} groups are"
+        text += f"of which {left} left when those with near-duplicates are kept together, "
+        cure = (
+            "Lower split.folds, add subjects, remove the copies, or divide near-duplicates all "
+            "the same with split.duplicates: ignore."
+        )
+    return DataError(
+        f"{text}but split.folds is {config.folds} and a subject is never divided. {cure}"
+    )
 
 
 def _folds(
@@ -246,12 +298,38 @@ def _check(folds: Sequence[Fold], subject_of: dict[str, str], rule: str) -> None
 
 def _check_apart(parts: dict[str, tuple[str, ...]], subject_of: dict[str, str], where: str) -> None:
     subjects = {part: {subject_of[name] for name in names} for part, names in parts.items()}
-    for one, other in (("train", "test"), ("validation", "test"), ("train", "validation")):
+    for one, other in SIDES:
         shared = sorted(subjects[one] & subjects[other])
         if shared:
             raise DataError(
                 f"{where}: {len(shared)} subjects stand in {one} and in {other}: {listed(shared)}. "
                 "Scores of people that were trained on mean nothing; keep each subject in one part."
+            )
+
+
+def _check_links(folds: Sequence[Fold], group_of: dict[str, str], links: Links, rule: str) -> None:
+    """Refuse folds that have near-duplicates, or subjects joined by some, in two parts."""
+    for number, fold in enumerate(folds):
+        cases = {part: set(getattr(fold, part)) for part in PARTS}
+        groups = {part: {group_of[name] for name in cases[part]} for part in PARTS}
+        for one, other in SIDES:
+            shared = groups[one] & groups[other]
+            if not shared:
+                continue
+            guilty = [pair for pair in links if group_of[pair[0]] in shared]
+            across = [
+                pair if pair[0] in cases[one] else pair[::-1]
+                for pair in guilty
+                if any(a in cases[one] and b in cases[other] for a, b in (pair, pair[::-1]))
+            ]
+            shown = listed((f"{a} and {b}" for a, b in across or guilty), 3)
+            what = f"{len(across)} pairs of near-duplicates stand in {one} and in {other}: {shown}"
+            if not across:
+                what = f"subjects in {one} and in {other} share near-duplicates: {shown}"
+            raise DataError(
+                f"fold {number} ({rule}): {what}. Scores of images that were trained on mean "
+                f"nothing; put both subjects in one part, remove the copies, or, if they are no "
+                "copies, set split.duplicates: ignore."
             )
 
 

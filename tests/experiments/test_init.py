@@ -51,6 +51,11 @@ def grey(height: int = 40, width: int = 50) -> np.ndarray:
     return np.arange(height * width, dtype=np.uint32).reshape(height, width).astype(np.uint8)
 
 
+def noise(seed: int) -> np.ndarray:
+    """A slice like no other: given folds may not divide near-duplicates."""
+    return np.random.default_rng(seed).integers(0, 256, (40, 50), dtype=np.uint8)
+
+
 def labels(*values: int, height: int = 40, width: int = 50) -> np.ndarray:
     mask = np.zeros((height, width), np.uint8)
     for i, value in enumerate(values):
@@ -277,7 +282,7 @@ def test_names_that_may_tell_persons_apart_are_pointed_out(tmp_path):
 def test_a_manifest_brings_subjects_and_folds(tmp_path):
     rows = [("image", "mask", "subject", "fold")]
     for index in range(4):
-        pair(tmp_path, str(index), grey(), labels(1))
+        pair(tmp_path, str(index), noise(index), labels(1))
         rows.append((f"images/{index}.png", f"masks/{index}.png", f"p{index // 2}", index // 2))
     with (tmp_path / "cases.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -299,9 +304,9 @@ def test_an_nnunet_set_brings_names_channels_and_folds(tmp_path):
     folds = [{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]
     (tmp_path / "dataset.json").write_text(json.dumps(about))
     (tmp_path / "splits_final.json").write_text(json.dumps(folds))
-    for name in "ab":
+    for seed, name in enumerate("ab"):
         for channel in (0, 1):
-            save(tmp_path / "imagesTr" / f"{name}_{channel:04}.png", grey())
+            save(tmp_path / "imagesTr" / f"{name}_{channel:04}.png", noise(2 * seed + channel))
         save(tmp_path / "labelsTr" / f"{name}.png", labels(1, 2))
     config, told = proposed(tmp_path)
     assert config.data.label_map == {"whole_tumour": [1, 2], "core": [2]}

@@ -219,6 +219,11 @@ class SplitConfig(Section):
         lt=0.5,
         description="share of the training subjects kept out to watch the training; 0: none",
     )
+    duplicates: Literal["join", "ignore"] = Field(
+        "join",
+        description="subjects with near-duplicate slices: join (keep them on one side; given "
+        "folds that divide them are refused), or ignore (look for none)",
+    )
 
 
 DECIDED_ELSEWHERE = {  # options of a network that follow from other keys

@@ -1,0 +1,207 @@
+"""No leaks, proven: no subject and no near-duplicate on both sides, whoever made the folds.
+
+The oracle is a search of its own through a graph of cases; it knows nothing of ``groups_of``.
+"""
+
+import itertools
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crosslinknet import duplicates
+from crosslinknet.case import CaseFiles
+from crosslinknet.config import SplitConfig, parse_config
+from crosslinknet.datasets import Found
+from crosslinknet.errors import DataError
+from crosslinknet.runs import plan_run
+from crosslinknet.splits import make_splits
+
+LAYOUTS = 2000
+TREES = 12  # layouts that go from picture files through the whole plan
+PARTS = ("train", "validation", "test")
+
+Link = tuple[str, str]
+
+
+def reachable(subject_of: dict[str, str], links: list[Link]) -> dict[str, frozenset[str]]:
+    """Case: all cases that one comes to by steps to the same subject or over a link."""
+    neighbours = defaultdict(set)
+    for a, b in itertools.combinations(subject_of, 2):
+        if subject_of[a] == subject_of[b] or (a, b) in links or (b, a) in links:
+            neighbours[a].add(b)
+            neighbours[b].add(a)
+    whole: dict[str, frozenset[str]] = {}
+    for case in subject_of:
+        if case not in whole:
+            seen, todo = {case}, [case]
+            while todo:
+                new = neighbours[todo.pop()] - seen
+                seen |= new
+                todo += new
+            whole |= dict.fromkeys(seen, frozenset(seen))
+    return whole
+
+
+def leaks(fold, whole: dict[str, frozenset[str]]) -> list[Link]:
+    """Pairs of cases in two parts of a fold that must not be divided."""
+    return [
+        (a, b)
+        for one, other in itertools.combinations(PARTS, 2)
+        for a in getattr(fold, one)
+        for b in getattr(fold, other)
+        if b in whole[a]
+    ]
+
+
+def random_layout(rng: np.random.Generator) -> tuple[Found, list[Link]]:
+    """Subjects with slices, and planted duplicates: few, many, in chains, within subjects."""
+    sizes = rng.integers(1, 5, rng.integers(2, 9))
+    cases = [
+        CaseFiles(f"p{rng.integers(10**6)}_{subject}_{number}", f"person {subject}", ())
+        for subject, size in enumerate(sizes)
+        for number in range(size)
+    ]
+    cases = [cases[place] for place in rng.permutation(len(cases))]
+    links = []
+    for _ in range(rng.integers(0, 1 + len(sizes) // int(rng.integers(1, 4)))):
+        a, b = rng.choice(len(cases), 2, replace=len(cases) < 2)
+        if a != b:
+            links.append((cases[a].id, cases[b].id))
+    return Found("folders", tuple(cases), "file name"), links
+
+
+def test_no_random_layout_has_a_subject_or_a_near_duplicate_on_both_sides():
+    rng = np.random.default_rng(2026)
+    seen = Counter()
+    for _ in range(LAYOUTS):
+        found, links = random_layout(rng)
+        subject_of = {case.id: case.subject for case in found.cases}
+        whole = reachable(subject_of, links)
+        groups, subjects = set(whole.values()), set(subject_of.values())
+        config = SplitConfig(
+            folds=int(rng.integers(2, 5)),
+            seed=int(rng.integers(1000)),
+            validation=float(rng.choice([0.0, 0.1, 0.4])),
+        )
+        seen["joined"] += len(groups) < len(subjects)
+        if len(groups) < config.folds:
+            seen["too few"] += 1
+            with pytest.raises(DataError, match="a subject is never divided"):
+                make_splits(found, config, links)
+            continue
+        splits = make_splits(found, config, links)
+        for fold in splits.folds:
+            assert leaks(fold, whole) == []
+            assert sorted(n for p in PARTS for n in getattr(fold, p)) == sorted(subject_of)
+        tested = Counter(name for fold in splits.folds for name in fold.test)
+        assert tested == Counter(subject_of.keys())
+        without = make_splits(found, config)
+        if len(groups) == len(subjects):
+            assert splits == without
+        elif any(leaks(fold, whole) for fold in without.folds):
+            seen["would leak"] += 1
+    assert seen["joined"] > LAYOUTS / 4
+    assert seen["would leak"] > LAYOUTS / 10
+    assert seen["too few"] > LAYOUTS / 50
+
+
+def test_of_random_given_folds_exactly_those_that_leak_are_refused_with_the_names():
+    rng = np.random.default_rng(7)
+    seen = Counter()
+    for _ in range(LAYOUTS):
+        found, links = random_layout(rng)
+        subject_of = {case.id: case.subject for case in found.cases}
+        whole = reachable(subject_of, links)
+        if rng.random() < 0.5:  # at random
+            sides = rng.integers(0, 3, len(subject_of))  # train, test, in no fold
+        else:  # whole groups, one case moved now and then
+            side = {group: rng.integers(0, 2) for group in set(whole.values())}
+            sides = np.array([side[whole[name]] for name in subject_of])
+            if rng.random() < 0.3:
+                sides[rng.integers(len(sides))] ^= 1
+        train, test = (
+            [n for n, s in zip(subject_of, sides, strict=True) if s == k] for k in (0, 1)
+        )
+        if not train or not test:
+            continue
+        given = ((tuple(train), tuple(test)),)
+        found = replace(found, splits=given, splits_file=Path("splits_final.json"))
+        config = SplitConfig(validation=float(rng.choice([0.0, 0.3])))
+        crossing = [(a, b) for a in train for b in test if b in whole[a]]
+        if not crossing:
+            seen["taken"] += 1
+            (fold,) = make_splits(found, config, links).folds
+            assert leaks(fold, whole) == []
+            assert set(fold.test) == set(test)
+            continue
+        seen["refused"] += 1
+        with pytest.raises(DataError, match=r"stand in|share near-duplicates") as caught:
+            make_splits(found, config, links)
+        names = {name for pair in crossing for name in (*pair, *map(subject_of.get, pair))}
+        names |= {name for a, _ in crossing for name in whole[a]}
+        assert any(f" {name}" in str(caught.value) for name in names)
+    assert min(seen.values()) > LAYOUTS / 5
+
+
+def smooth(rng: np.random.Generator) -> np.ndarray:
+    """A made-up slice (48, 40) of a few large shapes."""
+    rough = Image.fromarray(rng.integers(0, 256, (7, 6), dtype=np.uint8))
+    return np.array(rough.resize((40, 48), Image.Resampling.BICUBIC))
+
+
+def changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A near-duplicate: as it is, turned, resized, or with another contrast."""
+    kind = rng.integers(4)
+    if kind == 1:
+        return duplicates.turned(pixels, int(rng.integers(1, 8)))
+    if kind == 2:
+        return np.array(Image.fromarray(pixels).resize((60, 72), Image.Resampling.BICUBIC))
+    if kind == 3:
+        return np.rint(pixels * 0.8 + 20).astype(np.uint8)
+    return pixels
+
+
+def write_layout(root: Path, rng: np.random.Generator) -> tuple[dict[str, str], list[Link]]:
+    """Pictures and masks of 5 to 8 subjects, some of whose slices are copies of another's."""
+    slices: dict[str, np.ndarray] = {}
+    links = []
+    for subject in range(rng.integers(5, 9)):
+        for number in range(rng.integers(1, 4)):
+            name = f"s{subject}_{number}"
+            slices[name] = smooth(rng)
+            if len(slices) > 1 and rng.random() < 0.25:
+                source = str(rng.choice([other for other in slices if other != name]))
+                slices[name] = changed(slices[source], rng)
+                links.append((source, name))
+    for name, pixels in slices.items():
+        for folder, values in (("images", pixels), ("masks", pixels > 128)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(np.ascontiguousarray(values).astype(np.uint8))
+            picture.save(root / folder / f"{name}.png")
+    return {name: name.split("_")[0] for name in slices}, links
+
+
+@pytest.mark.parametrize("seed", range(TREES))
+def test_copies_on_disk_are_found_and_never_divided(tmp_path, seed):
+    subject_of, links = write_layout(tmp_path / "data", np.random.default_rng(seed))
+    whole = reachable(subject_of, links)
+    config = parse_config(
+        {
+            "data": {"root": str(tmp_path / "data"), "subject": "(s\\d+)_"},
+            "split": {"folds": 2, "validation": 0.3, "seed": seed},
+            "output": {"dir": str(tmp_path / "runs"), "name": "one"},
+        }
+    )
+    if len(set(whole.values())) < 2:
+        with pytest.raises(DataError, match="near-duplicates are kept together"):
+            plan_run(config)
+        return
+    run = plan_run(config)
+    for fold in run.splits.folds:
+        assert leaks(fold, whole) == []
+    between = sum(subject_of[a] != subject_of[b] for a, b in links)
+    assert any("alike" in note for note in run.found.notes) == (between > 0)
