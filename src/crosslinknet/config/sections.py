@@ -61,13 +61,17 @@ class DataConfig(Section):
     """Where the images and masks are and what the mask values mean."""
 
     root: Path = Field(description="folder with the data; relative paths start at this file")
-    layout: Literal["auto", "folders", "nnunet", "csv"] = Field(
-        "auto", description="auto finds it; folders (images/ + masks/), nnunet, csv"
+    layout: Literal["auto", "folders", "nnunet", "csv", "dicom"] = Field(
+        "auto", description="auto finds it; folders (images/ + masks/), nnunet, csv, dicom (series)"
     )
     images: Path | None = Field(
         None, description="folders: the image folder; csv: the manifest; null finds it"
     )
-    masks: Path | None = Field(None, description="folders: the mask folder; null finds it")
+    masks: Path | None = Field(
+        None,
+        description="folders: the mask folder; dicom: a name of mask files (seg_*.dcm) where a "
+        "series has several; null finds it",
+    )
     label_map: dict[str, list[int | str]] = Field(
         {"foreground": [1]},
         description="class: mask values that mean it (grey values, '#rrggbb' of RGB masks, or "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosslinknet.config import DataConfig
-from crosslinknet.datasets import folders, manifest, nnunet
+from crosslinknet.datasets import dicom, folders, manifest, nnunet
 from crosslinknet.datasets.found import Found, listed
 from crosslinknet.errors import DataError, UsageError
 
@@ -36,6 +36,7 @@ LAYOUTS: dict[str, Layout] = {
     "nnunet": Layout(nnunet.matches, nnunet.find, nnunet.LOOKED_FOR),
     "csv": Layout(manifest.matches, manifest.find, manifest.LOOKED_FOR),
     "folders": Layout(folders.matches, folders.find, folders.LOOKED_FOR),
+    "dicom": Layout(dicom.matches, dicom.find, dicom.LOOKED_FOR),
 }
 
 
@@ -55,7 +56,7 @@ def find_cases(data: DataConfig) -> Found:
         raise DataError(f"{data.root} cannot be looked into ({error.strerror}).") from error
     if not there:
         raise DataError(f"{data.root} does not exist. Check data.root.")
-    if data.masks is not None and data.layout not in ("auto", "folders"):
+    if data.masks is not None and data.layout not in ("auto", "folders", "dicom"):
         raise UsageError(
             f"data.masks is {data.masks}, but data.layout {data.layout!r} knows its masks by "
             "itself. Remove data.masks, or use data.layout: folders."

@@ -25,7 +25,7 @@ from crosslinknet.datasets.found import (
     without_mask,
 )
 from crosslinknet.errors import DataError
-from crosslinknet.readers import READERS, is_image, stem_of
+from crosslinknet.readers import READERS, files_of, is_image, stem_of
 
 LOOKED_FOR = "a CSV file with the columns image and mask"
 
@@ -223,7 +223,7 @@ def _check_files(cases: list[CaseFiles], path: Path) -> None:
             f"{path} names {len(strange)} files of kinds that are not read: {listed(strange, 3)}. "
             f"Known are {', '.join(READERS)}."
         )
-    uses = Counter(image.resolve() for case in cases for image in case.images)
+    uses = Counter(files_of(image)[0].resolve() for case in cases for image in case.images)
     double = [image for image, count in uses.items() if count > 1]
     if double:
         raise DataError(

@@ -20,7 +20,7 @@ from crosslinknet.datasets import Found, find_cases
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
 from crosslinknet.geometry import SliceAxis
-from crosslinknet.readers import count_values, read_image, suffix_of
+from crosslinknet.readers import count_values, files_of, read_image, suffix_of
 
 MOST_CASES, MOST_BYTES, LEAST_CASES = 1000, 2**28, 10  # that are opened, spread over the set
 LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
@@ -88,7 +88,8 @@ def init(
 
 def some_cases(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
     """The cases that are opened: all of a small set, else some, evenly spread over it."""
-    files = [file for case in cases for file in (*case.images, case.mask) if file is not None]
+    paths = [path for case in cases for path in (*case.images, case.mask) if path is not None]
+    files = [file for path in paths for file in files_of(path)]
     room = MOST_BYTES / max(1, sum(file.stat().st_size for file in files))
     count = min(len(cases), MOST_CASES, max(LEAST_CASES, int(room * len(cases))))
     places = np.linspace(0, len(cases) - 1, count).astype(int)
@@ -101,6 +102,7 @@ class Look:
 
     shape: tuple[int, int, int]  # (D, H, W)
     spacing: tuple[float, float, float] | None
+    volume: bool  # placed in space, so that it can be cut along another axis
     channels: int
     kinds: frozenset[str]  # number types
     low: float
@@ -115,6 +117,7 @@ def look(case: CaseFiles, axis: SliceAxis) -> Look:
     return Look(
         shape=grid.shape,
         spacing=grid.spacing,
+        volume=grid.affine is not None,
         channels=sum(1 if g else i.shape[1] for i, g in zip(images, grey, strict=True)),
         kinds=frozenset(str(image.dtype) for image in images),
         low=min(float(image.min()) for image in images),
@@ -128,7 +131,7 @@ def look_at_images(
     """Slices, size, channels and intensities: the ``image`` section and why."""
     looks = [look(case, "axial" if axis is None else axis) for case in cases]
     told = []
-    volumes = any(suffix_of(path).startswith(".nii") for case in cases for path in case.images)
+    volumes = any(one.volume for one in looks)
     if volumes and axis is None:
         axis, sentence = _plane(looks)
         told.append(sentence)
@@ -242,11 +245,18 @@ def look_at_masks(
             "target begins, as in -s data.threshold=127; if they are labels, name them all, as in "
             "-s 'data.label_map={liver: [1], kidneys: [2, 3]}'"
         )
-    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
+    names = [_class_name(value, len(values)) for value in values]
     labels: dict[str, list[int | str]] = {n: [v] for n, v in zip(names, values, strict=True)}
     pixels = ", ".join(f"{value} ({number} px)" for value, number in counts.most_common())
     hint = ", or join values, as in {all: [1, 2]}" if len(values) > 1 else ""
     return labels, f"masks hold {pixels}: data.label_map {labels}; give better names{hint}"
+
+
+def _class_name(value: int | str, values: int) -> str:
+    """Masks that name their labels name the classes too."""
+    if isinstance(value, str) and not value.startswith("#"):
+        return re.sub(r"[^\w.+-]+", "_", value)
+    return "foreground" if values == 1 else f"class_{value}".replace("#", "")
 
 
 def look_at_subjects(found: Found) -> tuple[int, list[str]]:
