@@ -42,6 +42,7 @@ from crosslinknet.readers.volumes import MOST_VOXELS, turn_volume
 KINDS: tuple[Any, ...] = (np.uint8, np.int16, np.uint16, np.int32, np.uint32)  # the first that fits
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR")
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
 J2K_START, JPEG_START = b"\xff\x4f\xff\x51", b"\xff\xd8"
 WITHOUT_SIZE = (0xC4, 0xC8, 0xCC)  # markers among those of JPEG frames that are no frames
 
@@ -62,7 +63,8 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
     """
     heads = series_of(path)
     for head in heads:
-        _refuse(head)
+        with errors_named(head.path):
+            _refuse(head)
     total = sum(len(head.frames) * head.shape[0] * head.shape[1] * head.samples for head in heads)
     if total > MOST_VOXELS:
         raise DataError(
@@ -196,7 +198,8 @@ def _pixels(heads: Sequence[Head], order: Sequence[tuple[int, int]]) -> NDArray[
             for k, values in enumerate(_values(head)):
                 if pixels is None:
                     grey = values.ndim == 2 and values.dtype.kind != "f"
-                    pixels = np.empty((len(order), *values.shape), kind if grey else values.dtype)
+                    own = kind if grey else values.dtype.newbyteorder("=")
+                    pixels = np.empty((len(order), *values.shape), own)
                 if values.shape != pixels.shape[1:]:
                     raise ValueError(f"a frame of {values.shape} beside {pixels.shape[1:]}")
                 pixels[place[i, k]] = values
@@ -239,7 +242,7 @@ def _values(head: Head) -> Iterator[NDArray[Any]]:
         if stored is None:
             raise DataError(f"{head.path} holds {k} of {len(head.frames)} frames. Copy it again.")
         if head.photometric == "PALETTE COLOR":
-            yield package.pixels.apply_color_lut(stored, data)
+            yield _coloured(stored, data, head.syntax == BIG_ENDIAN)
         elif head.photometric not in GREY:
             yield stored
         elif "ModalityLUTSequence" in data:
@@ -260,6 +263,24 @@ def _meant(stored: NDArray[Any], head: Head, frame: Frame) -> NDArray[Any]:
     return stored
 
 
+def _coloured(stored: NDArray[Any], data: Any, big_endian: bool) -> NDArray[Any]:
+    """Colours (H, W, 3) of palette indices (H, W); 8 or 16 bits, as the palette has."""
+    if "SegmentedRedPaletteColorLookupTableData" in data:
+        colours: NDArray[Any] = pydicom().pixels.apply_color_lut(stored, data)
+        return colours[..., :3]
+    entries, first, _ = data.RedPaletteColorLookupTableDescriptor
+    entries = entries or 2**16
+    index = np.clip(stored.astype(np.int64) - first, 0, entries - 1)
+    tables = []
+    for name in ("Red", "Green", "Blue"):
+        content = data[f"{name}PaletteColorLookupTableData"].value
+        table = np.frombuffer(content, ">u2" if big_endian else "<u2")
+        if len(table) < entries:  # two entries in a word, the first in its lower byte
+            table = table.astype("<u2").view(np.uint8)
+        tables.append(table[:entries])
+    return np.stack([table[index] for table in tables], axis=-1)
+
+
 def _refuse(head: Head) -> None:
     """Refuse by the header what would come out wrong, or not at all."""
     path, package = head.path, pydicom()
@@ -270,7 +291,7 @@ def _refuse(head: Head) -> None:
         raise DataError(f"{path} ({name}) shows no image: it has no rows and columns of pixels.")
     if head.kind in PLACED and not head.is_placed:
         raise DataError(
-            f"{path} is a {PLACED[head.kind]} image that does not say where it lies in the patient "
+            f"{path} ({PLACED[head.kind]}) does not say where it lies in the patient "
             "(ImagePositionPatient, ImageOrientationPatient). Export it again, or save it as PNG."
         )
     if head.kind == FRAMES_OF_NM and len(head.frames) > 1:

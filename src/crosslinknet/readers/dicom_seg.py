@@ -129,11 +129,12 @@ def read_segments(path: Path) -> Segments:
         tags = ["ReferencedSeriesSequence", "FrameOfReferenceUID", "SegmentSequence"]
         data = pydicom().dcmread(path, stop_before_pixels=True, specific_tags=tags)
         listed = data.get("ReferencedSeriesSequence") or []
-        segments = data.get("SegmentSequence") or []
+        described = data.get("SegmentSequence") or []
+        segments = [s for s in described if int(s.SegmentNumber)]  # a label map may name 0 too
         labels = {int(s.SegmentNumber): str(s.get("SegmentLabel") or "").strip() for s in segments}
         if len(labels) < len(segments) or not labels or not 0 < min(labels) <= max(labels) < 2**16:
             raise DataError(
-                f"{path} numbers its segments {[int(s.SegmentNumber) for s in segments]}; expected "
+                f"{path} numbers its segments {[int(s.SegmentNumber) for s in described]}; expected "
                 "different numbers from 1. Export it again."
             )
         return Segments(

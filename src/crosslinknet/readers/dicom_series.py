@@ -174,6 +174,11 @@ def read_head(path: Path) -> Head:
 @lru_cache(maxsize=2**15)
 def _read_head(path: Path, size: int, changed: int) -> Head:
     package = pydicom()
+    if not has_magic(path):
+        raise DataError(
+            f"{path} is no DICOM file: it does not begin with 128 bytes and the letters DICM. Copy "
+            "it again or leave it out."
+        )
     with errors_named(path):
         refuse_deflated(path)
         data = package.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER))
@@ -182,9 +187,12 @@ def _read_head(path: Path, size: int, changed: int) -> Head:
             raise DataError(f"{path} claims {count} frames; expected 1 to {2**20:,}.")
         allocated = int(data.get("BitsAllocated") or 0)
         stored = int(data.get("BitsStored") or allocated)
+        kind = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
+        if not kind and "Rows" not in data:
+            raise ValueError("neither a SOP class nor pixels")
         return Head(
             path=path,
-            kind=str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", "")),
+            kind=kind,
             syntax=str(data.file_meta.get("TransferSyntaxUID", "")),
             series=str(data.get("SeriesInstanceUID") or ""),
             reference=str(data.get("FrameOfReferenceUID") or ""),
@@ -328,7 +336,7 @@ def _refuse_mixture(heads: tuple[Head, ...]) -> None:
     """Files of one volume must be of one size and one kind of pixels."""
     sizes = Counter(head.shape for head in heads)
     if len(sizes) > 1:
-        shown = ", ".join(f"{n} of {h}x{w}" for (h, w), n in sizes.most_common(4))
+        shown = ", ".join(f"{n} times {h}x{w}" for (h, w), n in sizes.most_common(4))
         raise ShapeError(
             f"the series of {heads[0].path} mixes sizes: {shown} pixels. A volume has one; move "
             "the files of other images to a folder of their own."
@@ -341,7 +349,7 @@ def _refuse_mixture(heads: tuple[Head, ...]) -> None:
     )
     for name, found in (("kinds of pixels", kinds), ("pixel spacings", spacings)):
         if len(found) > 1:
-            shown = ", ".join(f"{kind} ({n} times)" for kind, n in found.most_common(4))
+            shown = ", ".join(f"{n} times {kind}" for kind, n in found.most_common(4))
             raise DataError(
                 f"the series of {heads[0].path} mixes {name}: {shown}. A volume has one; move the "
                 "files of other images to a folder of their own."
@@ -354,7 +362,7 @@ def _directions(frames: Sequence[Frame], path: Path) -> tuple[NDArray[Any], NDAr
     apart = np.abs(cosines - cosines[0]).max(axis=1) > PARALLEL
     if apart.any():
         shown = Counter(tuple(np.round(row, 3).tolist()) for row in cosines).most_common(3)
-        text = "; ".join(f"{list(row)} ({n} slices)" for row, n in shown)
+        text = "; ".join(f"{n} times {list(row)}" for row, n in shown)
         raise DataError(
             f"the series of {path} has slices of several orientations: {text}. It may be a "
             "localiser; leave it out, or move each orientation to a folder of its own."
@@ -392,7 +400,7 @@ def _even_step(
     distance = float(step @ normal)
     if np.abs(off @ normal).max() > TOLERANCE * distance:
         counts = Counter(np.round(gaps, 2).tolist()).most_common()
-        shown = ", ".join(f"{gap:g} mm ({n} times)" for gap, n in counts[:5])
+        shown = ", ".join(f"{n} times {gap:g} mm" for gap, n in counts[:5])
         more = f" and {len(counts) - 5} others" if len(counts) > 5 else ""
         raise DataError(
             f"{where} has slices at uneven distances: {shown}{more}. Slices may be missing; each "
