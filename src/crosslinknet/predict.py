@@ -35,10 +35,10 @@ from crosslinknet.readers import (
     write_mask,
     write_probabilities,
 )
-from crosslinknet.readers.dicom import first_files, is_dicom, place_of
+from crosslinknet.readers.dicom import first_files, is_dicom, mask_suffix, place_of
 
 KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images
-MASK_SUFFIX = {".dcm": ".nii.gz", ".dicom": ".nii.gz", ".ima": ".nii.gz"}  # of others PNG
+MASK_SUFFIX: dict[str, str] = {}  # of other volumes; else PNG
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 
@@ -367,7 +367,8 @@ def mask_path(files: CaseFiles, out: Path) -> Path:
     """Where the mask of a case is written.
 
     JPG and BMP images get PNG masks: JPG would blur the labels, BMP cannot hold all of them.
-    Slices taken out of a stack get pictures: PNG, or TIFF where they are several.
+    DICOM series get NIfTI. Slices taken out of a stack, and DICOM pictures, get pictures: PNG, or
+    TIFF where they are several.
 
     >>> mask_path(CaseFiles("a.1", "a", (Path("a.1.JPG"),)), Path("out")).as_posix()
     'out/a.1.png'
@@ -375,6 +376,8 @@ def mask_path(files: CaseFiles, out: Path) -> Path:
     suffix = suffix_of(files.images[0])
     if files.slices is not None:
         suffix = ".png" if len(files.slices) == 1 else ".tif"
+    elif is_dicom(files.images[0]):
+        suffix = mask_suffix(files.images[0])
     elif suffix not in KEPT:
         suffix = MASK_SUFFIX.get(suffix, ".png")
     return out / f"{files.id}{suffix}"

@@ -10,7 +10,7 @@ stay integers where the slope is 1 and the intercept whole, else float32.
   (VOI) are not applied. PixelPaddingValue stays what it is: a number outside the patient.
 - A picture (no position: photograph, ultrasound, radiograph) is taken as shown, its frames as
   slices; PixelSpacing counts where it has one frame.
-Masks are read by ``readers.dicom_seg``, and written as NIfTI.
+Masks are read by ``readers.dicom_seg``, and written in other formats (``mask_suffix``).
 Order: images, masks, the files of a path, pixels, then what is refused beforehand.
 """
 
@@ -98,7 +98,7 @@ def read_values(
 def write_values(
     path: Path, values: NDArray[np.integer], grid: Grid, like: Path | None, *, colour: bool
 ) -> None:
-    """Refuse: masks are written as NIfTI, on the grid of the series.
+    """Refuse: masks are written in other formats, see ``mask_suffix``.
 
     Raises:
         DataError: always.
@@ -153,6 +153,14 @@ def place_of(path: Path) -> Path:
     return first.with_suffix("") if first.suffix.lower() in SUFFIXES else first
 
 
+def mask_suffix(path: Path) -> str:
+    """The format of masks of an image: NIfTI in space, PNG of a picture, TIFF of several frames."""
+    head = read_head(path)
+    if head.is_placed:
+        return ".nii.gz"
+    return ".png" if len(head.frames) == 1 else ".tif"
+
+
 def first_files(paths: Sequence[Path]) -> list[Path]:
     """Of each series its first file, of other kinds of files all; what shows no image is left out.
 
@@ -173,8 +181,8 @@ def first_files(paths: Sequence[Path]) -> list[Path]:
 
 def _unwritten(path: Path) -> DataError:
     return DataError(
-        f"{path} cannot be written: masks and probabilities of DICOM images are saved as NIfTI "
-        "(.nii.gz), on the grid of the series."
+        f"{path} cannot be written: masks and probabilities of DICOM series are saved as NIfTI "
+        "(.nii.gz), those of DICOM pictures as PNG or TIFF."
     )
 
 

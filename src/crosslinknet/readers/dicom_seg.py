@@ -134,8 +134,8 @@ def read_segments(path: Path) -> Segments:
         labels = {int(s.SegmentNumber): str(s.get("SegmentLabel") or "").strip() for s in segments}
         if len(labels) < len(segments) or not labels or not 0 < min(labels) <= max(labels) < 2**16:
             raise DataError(
-                f"{path} numbers its segments {[int(s.SegmentNumber) for s in described]}; expected "
-                "different numbers from 1. Export it again."
+                f"{path} numbers its segments {[int(s.SegmentNumber) for s in described]}; "
+                "expected different numbers from 1. Export it again."
             )
         return Segments(
             path=path,
