@@ -14,7 +14,7 @@ from pydicom.pixels import compress
 from crosslinknet.errors import DataError, ShapeError, SystemProblem
 from crosslinknet.labels import label_table
 from crosslinknet.readers import (
-    dicom_series,
+    dicom_head,
     files_of,
     is_image,
     read_image,
@@ -441,6 +441,24 @@ def test_no_pixel_data_is_an_error(tmp_path):
     refused(save(tmp_path / "a.dcm", data), "holds no pixel data")
 
 
+def test_a_slice_that_lost_its_position_is_not_passed_over(tmp_path):
+    paths = write_series(tmp_path, counting())
+    data = pydicom.dcmread(paths[2])
+    del data.ImagePositionPatient
+    save(paths[2], data)
+    refused(paths[0], r"slice_002\.dcm \(CT\) does not say where it lies")
+
+
+def test_a_slice_with_a_lookup_table_of_its_own_is_refused(tmp_path):
+    paths = write_series(tmp_path, counting(kind=np.uint16))
+    data, table = pydicom.dcmread(paths[2]), pydicom.Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [60, 0, 16], "US"
+    table.LUTData = np.arange(60, dtype="<u2").tobytes()
+    data.ModalityLUTSequence = [table]
+    save(paths[2], data)
+    refused(paths[0], r"slice_002\.dcm .*a frame of \(4, 5\) float32 in a series of .* uint16")
+
+
 def test_frames_of_nuclear_medicine_are_no_slices(tmp_path):
     data = dataset(counting((2, 4, 5)), kind="1.2.840.10008.5.1.4.1.1.20", NumberOfFrames=2)
     refused(save(tmp_path / "a.dcm", data), "whose 2 frames are views or phases")
@@ -508,7 +526,7 @@ def test_dicom_files_are_no_plain_masks_and_none_are_written(tmp_path):
 
 def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     path = write_series(tmp_path, counting())[0]
-    dicom_series._read_head.cache_clear()
+    dicom_head._read_head.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(SystemProblem, match=r"pip install 'crosslinknet\[dicom\]'"):
         read_image(path, "axial")

@@ -27,8 +27,8 @@ from crosslinknet.datasets.found import (
 from crosslinknet.errors import DataError
 from crosslinknet.readers import is_image, stem_of, suffix_of
 from crosslinknet.readers.dicom import first_files, is_dicom, place_of
+from crosslinknet.readers.dicom_head import SEGMENTATION, Head, read_head
 from crosslinknet.readers.dicom_seg import Segments, read_segments
-from crosslinknet.readers.dicom_series import SEGMENTATION, Head, read_head
 
 MASKS = ("labels", "label", "masks", "mask", "segmentation", "seg")
 

@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 from crosslinknet.errors import DataError, LabelError
 from crosslinknet.geometry import Grid
 from crosslinknet.labels import LabelTable
-from crosslinknet.readers.dicom_series import (
-    PARALLEL,
+from crosslinknet.readers.dicom_head import (
     SEGMENTATION,
-    TOLERANCE,
     Frame,
     errors_named,
     frames_of,
     pydicom,
     read_head,
 )
+from crosslinknet.readers.dicom_series import PARALLEL, TOLERANCE
 from crosslinknet.readers.volumes import MOST_VOXELS
 
 TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
