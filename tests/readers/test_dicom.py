@@ -532,11 +532,23 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
         read_image(path, "axial")
 
 
-def test_broken_files_are_read_or_refused_and_nothing_else(tmp_path):
-    original = save(tmp_path / "o" / "a.dcm", place(dataset(counting((8, 9))), (0, 0, 0)))
-    content, rng = original.read_bytes(), np.random.default_rng(0)
+def plain_slice():
+    return place(dataset(counting((8, 9))), (0, 0, 0))
+
+
+def packed_slice():
+    data = place(dataset(np.random.default_rng(0).integers(0, 99, (32, 33), np.uint8)), (0, 0, 0))
+    compress(data, pydicom.uid.JPEG2000Lossless)
+    return data
+
+
+@pytest.mark.parametrize("make", [plain_slice, packed_slice, lambda: enhanced(counting())])
+@pytest.mark.parametrize("number", [100, pytest.param(1700, marks=pytest.mark.slow)])
+def test_broken_files_are_read_or_refused_and_nothing_else(tmp_path, number, make):
+    content = save(tmp_path / "o" / "a.dcm", make()).read_bytes()
+    rng = np.random.default_rng(number)
     outcomes = {"read": 0, "refused": 0}
-    for i in range(150):
+    for i in range(number):
         broken = bytearray(content)
         for place_ in rng.integers(0, len(content), 1 + i % 4):
             broken[place_] = rng.integers(256)
@@ -549,7 +561,7 @@ def test_broken_files_are_read_or_refused_and_nothing_else(tmp_path):
             assert image.size
         except DataError as error:
             outcomes["refused"] += str(path) in str(error)
-    assert sum(outcomes.values()) == 150
+    assert sum(outcomes.values()) == number
     assert min(outcomes.values()) > 10
 
 
