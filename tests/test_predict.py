@@ -26,6 +26,8 @@ from crosslinknet.predict import (
     predict_to_folder,
 )
 from crosslinknet.train.state import write_model
+from tests.readers.dicoms import PHOTO, dataset, write_series
+from tests.readers.dicoms import save as save_dicom
 
 FITS = ("pad", "crop", "resize", "letterbox")
 WAYS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1)}
@@ -575,3 +577,53 @@ def test_a_pattern_with_two_stars_looks_into_folders_of_folders(tmp_path: Path):
     assert [case.id for case in found] == ["one", "two"]
     with pytest.raises(DataError, match=r"\*\*"):
         find_inputs(str(tmp_path), 1)
+
+
+def test_a_dicom_series_gets_its_mask_as_nifti_on_its_own_grid(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 2, (3, 34, 40)).astype(np.int16)
+    paths = write_series(tmp_path / "in" / "scan", voxels, order=[2, 0, 1], origin=(1, 2, 3))
+    segment = bright("image.window=[0, 1]", "image.fit=pad", "predict.probabilities=true")
+    for i, given in enumerate((paths[1], tmp_path / "in" / "scan", tmp_path / "in")):
+        out = tmp_path / f"out{i}"
+        (path,) = predict_to_folder(segment, find_inputs(str(given), 1), out)
+        assert path == out / "scan.nii.gz"
+        mask = nib.load(path)
+        assert np.array_equal(np.asarray(mask.dataobj), voxels.T)  # columns, rows, slices
+        affine = [[-0.5, 0, 0, -1], [0, -0.7, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]]
+        np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
+        assert nib.load(out / "probabilities" / "scan.nii.gz").shape == (40, 34, 3)
+
+
+def test_series_below_a_folder_are_found_and_named_by_their_folders(tmp_path):
+    voxels = np.zeros((2, 34, 40), np.int16)
+    for name in ("ann/ct", "bob/ct", "bob/mr"):
+        write_series(tmp_path / name, voxels)
+    found = find_inputs(str(tmp_path), 1)
+    assert [case.id for case in found] == ["ann__ct", "bob__ct", "bob__mr"]
+    write_series(tmp_path / "ann" / "ct", voxels, series="1.2", names="IM_000{}")
+    found = find_inputs(str(tmp_path), 1)  # two series of one folder are called by their files
+    assert [case.id for case in found] == ["IM_0000", "ct", "mr", "slice_000"]
+    assert [case.id for case in find_inputs(str(tmp_path / "bob"), 1)] == ["ct", "mr"]
+    assert [case.id for case in find_inputs(str(tmp_path / "*" / "ct" / "IM*"), 1)] == ["IM_0000"]
+    assert mask_path(found[0], tmp_path).name == "IM_0000.nii.gz"
+
+
+def test_dicom_pictures_get_pictures(tmp_path):
+    save_dicom(tmp_path / "in" / "a.dcm", dataset(picture(40, 50), kind=PHOTO))
+    frames = np.stack([picture(40, 50)] * 2)
+    save_dicom(tmp_path / "in" / "b.dcm", dataset(frames, kind=PHOTO, NumberOfFrames=2))
+    paths = predict_to_folder(
+        bright("image.fit=pad"), find_inputs(str(tmp_path / "in"), 1), tmp_path / "out"
+    )
+    assert [path.name for path in paths] == ["a.png", "b.tif"]
+    assert np.array_equal(np.asarray(Image.open(paths[0])), picture(40, 50) > 128)
+
+
+def test_a_real_dicom_series_gets_a_mask_on_the_grid_of_its_labels(real_data, tmp_path):
+    folder = real_data / "io_volumes" / "dicom_ct_series"
+    segment = bright("image.window=[-1000, 1000]")
+    (path,) = predict_to_folder(segment, find_inputs(str(folder), 1), tmp_path / "out")
+    mask, labels = nib.load(path), nib.load(folder / "labels.nii.gz")
+    turned = nib.as_closest_canonical(mask), nib.as_closest_canonical(labels)
+    assert turned[0].shape == turned[1].shape
+    np.testing.assert_allclose(turned[0].affine, turned[1].affine, atol=1e-3)

@@ -22,7 +22,7 @@ from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of
 from crosslinknet.geometry import Grid, Placement, SliceAxis, place
 from crosslinknet.labels import label_table
 from crosslinknet.preprocess import fit_image, fit_mask, normalise
-from crosslinknet.readers import is_drawn, read_case, read_case_image
+from crosslinknet.readers import files_of, is_drawn, read_case, read_case_image
 
 FORMAT = 2  # raise it when the pixels of an entry would come out otherwise
 PRINTS_FORMAT = 1  # the same for fingerprints
@@ -168,11 +168,19 @@ def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -
 
 
 def content_hash(path: Path, folder: Path) -> str:
-    """Hash of a file's bytes, remembered in ``folder`` while its size and time of change stay.
+    """Hash of the bytes a path stands for, remembered in ``folder`` while files stay as they are.
+
+    Of a DICOM series the hashes of all its files count, whatever the files are called.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: a file cannot be read.
     """
+    digests = sorted(_file_hash(file, folder) for file in files_of(path))
+    return digests[0] if len(digests) == 1 else sha256_of_json(digests)
+
+
+def _file_hash(path: Path, folder: Path) -> str:
+    """Hash of a file, computed anew only if its size or time of change differ from before."""
     try:
         status = path.stat()
         path.open("rb").close()

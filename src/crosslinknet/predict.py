@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from crosslinknet.case import Case, CaseFiles
 from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
 from crosslinknet.config import Config, parse_config
+from crosslinknet.datasets.found import case_ids
 from crosslinknet.errors import DataError, ShapeError, SystemProblem, UsageError
 from crosslinknet.geometry import Grid, place
 from crosslinknet.labels import LabelTable, decode, label_table, to_values
@@ -34,6 +35,7 @@ from crosslinknet.readers import (
     write_mask,
     write_probabilities,
 )
+from crosslinknet.readers.dicom import first_files, is_dicom, mask_suffix, place_of
 
 KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images
 MASK_SUFFIX: dict[str, str] = {".mat": ".tif"}  # of other volumes; else PNG
@@ -286,8 +288,9 @@ def pick_device(name: str) -> torch.device:
 def find_inputs(pattern: str, channels: int) -> list[CaseFiles]:
     """Files meant by a file name, a folder or a glob pattern, one case each.
 
-    Where all names are nnU-Net's, CASE_0000 to the last channel of the model, the files of one
-    channel each are the channels of CASE.
+    Of a DICOM series one file is enough; a folder of folders is searched for series. Where all
+    names are nnU-Net's, CASE_0000 to the last channel of the model, the files of one channel each
+    are the channels of CASE.
 
     Args:
         pattern: as typed.
@@ -300,9 +303,9 @@ def find_inputs(pattern: str, channels: int) -> list[CaseFiles]:
     groups: dict[str, list[Path]] = {}
     found = _files(pattern)
     numbered = _are_channels(found, channels)
-    for file in found:
-        match = CHANNEL.fullmatch(stem_of(file)) if numbered else None
-        groups.setdefault(match[1] if match else stem_of(file), []).append(file)
+    for file, name in zip(found, _names(found, Path(pattern)), strict=True):
+        match = CHANNEL.fullmatch(name) if numbered else None
+        groups.setdefault(match[1] if match else name, []).append(file)
     for name, files in groups.items():
         together = ", ".join(str(file) for file in files)
         if not numbered and len(files) > 1:
@@ -321,25 +324,42 @@ def find_inputs(pattern: str, channels: int) -> list[CaseFiles]:
 def _files(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if is_image(p))
+        here = first_files(sorted(p for p in path.iterdir() if is_image(p)))
+        below = (p for p in path.rglob("*") if is_image(p) and is_dicom(p) and p.is_file())
+        found = here or first_files(sorted(below))
     elif path.is_file():
         found = [path]
     else:
         names = glob.glob(pattern, recursive=True)  # noqa: PTH207
-        found = sorted(Path(name) for name in names if is_image(Path(name)))
+        found = first_files(sorted(Path(name) for name in names if is_image(Path(name))))
     if not found:
         raise DataError(
-            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI). Give a "
-            "file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'; folders in "
-            "folders are searched with 'scans/**/*.nii.gz'."
+            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI, DICOM). "
+            "Give a file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'; "
+            "folders in folders are searched with 'scans/**/*.nii.gz'."
         )
     return found
+
+
+def _names(files: Sequence[Path], root: Path) -> list[str]:
+    """Names of the results: the files' stems; of DICOM series their folders' names.
+
+    Series that lie below a folder may have folders of one name; the folders above are added then.
+    """
+    if not root.is_dir() or not all(map(is_dicom, files)):
+        return [
+            place_of(file).resolve().name if is_dicom(file) else stem_of(file) for file in files
+        ]
+    places = [place_of(file).relative_to(root).as_posix() for file in files]
+    return case_ids([root.resolve().name if place == "." else place for place in places])
 
 
 def _are_channels(files: Sequence[Path], channels: int) -> bool:
     """Whether all names end in the number of a channel, and the files hold one channel each."""
     matches = [CHANNEL.fullmatch(stem_of(file)) for file in files]
-    if not all(match and int(match[2]) < channels for match in matches):
+    if any(map(is_dicom, files)) or not all(
+        match and int(match[2]) < channels for match in matches
+    ):
         return False
     return channels == 1 or read_image(files[0], 0)[0].shape[1] == 1  # (D, C, H, W)
 
@@ -348,7 +368,8 @@ def mask_path(files: CaseFiles, out: Path) -> Path:
     """Where the mask of a case is written.
 
     JPG and BMP images get PNG masks: JPG would blur the labels, BMP cannot hold all of them.
-    Slices taken out of a stack get pictures: PNG, or TIFF where they are several.
+    DICOM series get NIfTI. Slices taken out of a stack, and DICOM pictures, get pictures: PNG, or
+    TIFF where they are several.
 
     >>> mask_path(CaseFiles("a.1", "a", (Path("a.1.JPG"),)), Path("out")).as_posix()
     'out/a.1.png'
@@ -356,6 +377,8 @@ def mask_path(files: CaseFiles, out: Path) -> Path:
     suffix = suffix_of(files.images[0])
     if files.slices is not None:
         suffix = ".png" if len(files.slices) == 1 else ".tif"
+    elif is_dicom(files.images[0]):
+        suffix = mask_suffix(files.images[0])
     elif suffix not in KEPT:
         suffix = MASK_SUFFIX.get(suffix, ".png")
     return out / f"{files.id}{suffix}"

@@ -140,8 +140,8 @@ def test_a_stated_folder_that_is_missing_is_named(tmp_path):
 
 
 def test_folders_without_images_say_what_they_hold(tmp_path):
-    touch(tmp_path, "images/a.dcm", "images/b.dcm", "images/notes.txt", "masks/a.png")
-    with pytest.raises(DataError, match=r"images holds no image \(2 with \.dcm, 1 with \.txt\)"):
+    touch(tmp_path, "images/a.gif", "images/b.gif", "images/notes.txt", "masks/a.png")
+    with pytest.raises(DataError, match=r"images holds no image \(2 with \.gif, 1 with \.txt\)"):
         found(tmp_path)
 
 

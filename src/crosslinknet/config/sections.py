@@ -73,6 +73,7 @@ class DataConfig(Section):
         "coco",
         "labelme",
         "bids",
+        "dicom",
         "covid19-i",
         "covid19-volumes",
         "kits19",
@@ -80,7 +81,7 @@ class DataConfig(Section):
     ] = Field(
         "auto",
         description="auto finds it; folders (images/ + masks/), side-by-side (x.png + x_mask.png), "
-        "nnunet, decathlon, csv, coco, labelme, bids; the paper's sets: covid19-i, "
+        "nnunet, decathlon, csv, coco, labelme, bids, dicom (series); the paper's sets: covid19-i, "
         "covid19-volumes, kits19, york-cardiac",
     )
     images: Path | None = Field(
@@ -91,7 +92,8 @@ class DataConfig(Section):
     masks: Path | None = Field(
         None,
         description="folders: the mask folder; coco: the JSON file; bids: the end of the mask "
-        "names, as label-lesion_mask; null finds it",
+        "names, as label-lesion_mask; dicom: a name of mask files (seg_*.dcm) where a series has "
+        "several; null finds it",
     )
     label_map: dict[str, list[int | str]] = Field(
         {"foreground": [1]},

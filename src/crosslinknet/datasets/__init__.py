@@ -16,6 +16,7 @@ from crosslinknet.datasets import (
     covid19_i,
     covid19_volumes,
     decathlon,
+    dicom,
     folders,
     kits19,
     labelme,
@@ -60,10 +61,11 @@ LAYOUTS: dict[str, Layout] = {
     "labelme": Layout(labelme.matches, labelme.find, labelme.LOOKED_FOR),
     "bids": Layout(bids.matches, bids.find, bids.LOOKED_FOR),
     "folders": Layout(folders.matches, folders.find, folders.LOOKED_FOR),
+    "dicom": Layout(dicom.matches, dicom.find, dicom.LOOKED_FOR),
     "side-by-side": Layout(side_by_side.matches, side_by_side.find, side_by_side.LOOKED_FOR),
 }
 
-TAKE_MASKS = ("folders", "coco", "bids")  # layouts in which data.masks chooses
+TAKE_MASKS = ("folders", "coco", "bids", "dicom")  # layouts in which data.masks chooses
 
 
 def find_cases(data: DataConfig) -> Found:

@@ -13,7 +13,7 @@ from typing import Any
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.errors import DataError
-from crosslinknet.readers import READERS, is_image, stem_of
+from crosslinknet.readers import READERS, files_of, is_image, stem_of
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def check_files(cases: Sequence[CaseFiles], path: Path) -> None:
             f"{path} names {len(strange)} files of kinds that are not read: {listed(strange, 3)}. "
             f"Known are {', '.join(READERS)}."
         )
-    uses = Counter(image.resolve() for case in cases for image in case.images)
+    uses = Counter(files_of(image)[0].resolve() for case in cases for image in case.images)
     double = [image for image, count in uses.items() if count > 1]
     if double:
         raise DataError(

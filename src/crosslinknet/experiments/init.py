@@ -20,7 +20,7 @@ from crosslinknet.datasets import Found, find_cases
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
 from crosslinknet.geometry import SliceAxis
-from crosslinknet.readers import count_values, is_drawn, read_image, suffix_of
+from crosslinknet.readers import count_values, files_of, is_drawn, read_image, suffix_of
 
 MOST_CASES, MOST_BYTES, LEAST_CASES = 1000, 2**28, 10  # that are opened, spread over the set
 LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
@@ -97,7 +97,8 @@ def init(
 
 def some_cases(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
     """The cases that are opened: all of a small set, else some, evenly spread over it."""
-    files = {file for case in cases for file in (*case.images, *case.masks)}
+    paths = {path for case in cases for path in (*case.images, *case.masks)}
+    files = {file for path in paths for file in files_of(path)}
     room = MOST_BYTES / max(1, sum(file.stat().st_size for file in files))
     count = min(len(cases), MOST_CASES, max(LEAST_CASES, int(room * len(cases))))
     places = np.linspace(0, len(cases) - 1, count).astype(int)
@@ -110,6 +111,7 @@ class Look:
 
     shape: tuple[int, int, int]  # (D, H, W)
     spacing: tuple[float, float, float] | None
+    volume: bool  # placed in space, so that it can be cut along another axis
     channels: int
     kinds: frozenset[str]  # number types
     low: float
@@ -124,6 +126,7 @@ def look(paths: tuple[Path, ...], axis: SliceAxis) -> Look:
     return Look(
         shape=grid.shape,
         spacing=grid.spacing,
+        volume=grid.affine is not None,
         channels=sum(1 if g else i.shape[1] for i, g in zip(images, grey, strict=True)),
         kinds=frozenset(str(image.dtype) for image in images),
         low=min(float(image.min()) for image in images),
@@ -144,7 +147,7 @@ def look_at_images(
     images = list(dict.fromkeys(case.images for case in cases))
     looks = [look(paths, "axial" if axis is None else axis) for paths in images]
     told = []
-    volumes = any(suffix_of(path).startswith(".nii") for case in cases for path in case.images)
+    volumes = any(one.volume for one in looks)
     if volumes and axis is None:
         axis, sentence = _plane(looks)
         told.append(sentence)

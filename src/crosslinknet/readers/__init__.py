@@ -21,8 +21,8 @@ from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import DataError, LabelError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable, encode, label_table, to_values
+from crosslinknet.readers import dicom, dicom_seg, matlab, nifti, polygons
 from crosslinknet.readers import image as pictures
-from crosslinknet.readers import matlab, nifti, polygons
 
 T = TypeVar("T")
 
@@ -119,19 +119,32 @@ READERS: dict[str, Format] = {
     ".nii": nifti,
     ".nii.gz": nifti,
     ".mat": matlab,
+    ".dcm": dicom,  # the path of one file stands for its series
+    ".dicom": dicom,
+    ".ima": dicom,
 }
 
-DRAWN: dict[str, Drawing] = {".json": polygons, ".mat": matlab}
+DRAWN: dict[str, Drawing] = {
+    ".json": polygons,
+    ".mat": matlab,
+    ".dcm": dicom_seg,
+    ".dicom": dicom_seg,
+    ".ima": dicom_seg,
+}
 
 
 def suffix_of(path: Path) -> str:
     """The suffix that names the format, in lower case; ``.nii.gz`` is one suffix.
 
+    A file without suffix that begins as DICOM files do counts as ``.dcm``.
+
     >>> suffix_of(Path("case.0001.NII.GZ")), suffix_of(Path("slice.png"))
     ('.nii.gz', '.png')
     """
+    if path.name.lower().endswith(".nii.gz"):
+        return ".nii.gz"
     suffix = path.suffix.lower()
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else suffix
+    return ".dcm" if suffix not in READERS and dicom.is_dicom(path) else suffix
 
 
 def stem_of(path: Path) -> str:
@@ -140,7 +153,9 @@ def stem_of(path: Path) -> str:
     >>> stem_of(Path("data/case.0001.nii.gz"))
     'case.0001'
     """
-    return path.name[: len(path.name) - len(suffix_of(path))]
+    suffix = suffix_of(path)
+    has_it = path.name.lower().endswith(suffix)
+    return path.name[: len(path.name) - len(suffix)] if has_it else path.name
 
 
 def is_image(path: Path) -> bool:
@@ -148,8 +163,17 @@ def is_image(path: Path) -> bool:
     return suffix_of(path) in READERS and not path.name.startswith(".")
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """All files whose bytes make up what a path stands for: a DICOM series, else the file itself.
+
+    Raises:
+        DataError: a DICOM file that cannot be read, or one beside it.
+    """
+    return dicom.files_of(path) if READERS.get(suffix_of(path)) is dicom else (path,)
+
+
 def is_drawn(path: Path) -> bool:
-    """Whether a mask file holds outlines, which are drawn on the grid of their image."""
+    """Whether a mask file holds outlines or segments, drawn on the grid of their image."""
     return suffix_of(path) in DRAWN
 
 
@@ -463,7 +487,7 @@ def _check_same_grid(first: Path, one: Grid, second: Path, other: Grid) -> None:
         )
     if (one.affine is None) != (other.affine is None):
         raise DataError(
-            f"{first} and {second} are a picture and a NIfTI volume, so it is not known how one "
+            f"{first} and {second} are a picture and a volume, so it is not known how one "
             "lies on the other. Save both in one format."
         )
     if is_apart(one, other):

@@ -1,8 +1,7 @@
 """NIfTI volumes: slices along a stated axis on the way in, the file's own axes on the way out.
 
-A plane's name (axial, coronal, sagittal) turns the volume to that plane's view by its affine
-(``geometry.PLANES``); an axis number takes the axes as stored. ``Grid.turn`` remembers how.
-Order: images, masks, writing, the header alone, then the geometry.
+How the axes are turned is told in ``readers.volumes``.
+Order: images, masks, writing, the header alone, then what a header must say.
 """
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
@@ -15,14 +14,12 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path
 from crosslinknet.geometry import PLANES, Grid, SliceAxis
-
-MOST_VOXELS = 2**30
+from crosslinknet.readers.volumes import MOST_VOXELS, stored_affine, turn_back, turn_volume
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -37,7 +34,7 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
     if voxels.dtype.kind == "f" and voxels.dtype.itemsize > 4:
         with np.errstate(over="ignore"):  # infinity is found and named by the caller
             voxels = voxels.astype(np.float32)
-    turned, grid = _turn(voxels, affine, slice_axis)  # (D, H, W, C)
+    turned, grid = turn_volume(voxels, affine, slice_axis)  # (D, H, W, C)
     return np.ascontiguousarray(turned.transpose(0, 3, 1, 2)), grid  # (D, C, H, W)
 
 
@@ -66,7 +63,7 @@ def read_values(
             f"{path} holds {voxels.shape[3]} volumes (shape {voxels.shape}), a mask is one. "
             "Merge them into one volume of labels."
         )
-    turned, grid = _turn(voxels[..., 0], affine, slice_axis)
+    turned, grid = turn_volume(voxels[..., 0], affine, slice_axis)
     return np.ascontiguousarray(turned), grid  # (D, H, W)
 
 
@@ -189,34 +186,13 @@ def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
         raise DataError(f"{path} measures in {unit}; expected mm. Convert its header.")
 
 
-def _turn(
-    voxels: NDArray[Any], affine: NDArray[np.float64], slice_axis: SliceAxis
-) -> tuple[NDArray[Any], Grid]:
-    """Bring the first three axes to (D, H, W); later axes stay."""
-    if isinstance(slice_axis, str):
-        ends = orientations.axcodes2ornt(tuple(PLANES[slice_axis]))
-        turn = orientations.ornt_transform(orientations.io_orientation(affine), ends)
-    else:
-        order = [slice_axis, *(axis for axis in range(3) if axis != slice_axis)]
-        turn = np.array([[order.index(axis), 1] for axis in range(3)], dtype=np.float64)
-    turned = orientations.apply_orientation(voxels, turn)
-    placed = affine @ orientations.inv_ornt_aff(turn, voxels.shape[:3])  # (d, h, w) to mm
-    dz, dy, dx = (float(size) for size in voxel_sizes(placed))
-    d, h, w = turned.shape[:3]
-    return turned, Grid((d, h, w), (dz, dy, dx), placed, turn)
-
-
 def _write(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> None:
     """Turn (D, H, W[, K]) back to the file's axes and save it."""
-    turn = np.array([[0, 1], [1, 1], [2, 1]]) if grid.turn is None else grid.turn
-    back = np.empty_like(turn)
-    for axis, (place, flip) in enumerate(turn):
-        back[int(place)] = axis, flip
-    voxels = orientations.apply_orientation(array, back)  # (X, Y, Z[, K])
+    voxels = turn_back(array, grid)  # (X, Y, Z[, K])
     if like is not None and like.name.lower().endswith((".nii", ".nii.gz")):
         file = _like(voxels, like)
     else:
-        file = nib.Nifti1Image(voxels, _stored_affine(grid, turn, voxels.shape[:3]))
+        file = nib.Nifti1Image(voxels, stored_affine(grid, voxels.shape[:3]))
         if grid.affine is None and grid.spacing is not None:
             file.header.set_zooms((*grid.spacing, 1.0)[: voxels.ndim])
         file.header.set_xyzt_units("mm")
@@ -240,12 +216,3 @@ def _like(voxels: NDArray[Any], like: Path) -> Any:
         voxels = voxels.reshape(stored)  # a 2D file stays 2D
     kind = nib.Nifti2Image if isinstance(reference, nib.Nifti2Image) else nib.Nifti1Image
     return kind(voxels, reference.affine, header)
-
-
-def _stored_affine(
-    grid: Grid, turn: NDArray[np.float64], shape: tuple[int, ...]
-) -> NDArray[np.float64] | None:
-    if grid.affine is None:
-        return None
-    there = orientations.inv_ornt_aff(turn, shape)
-    return np.asarray(grid.affine @ np.linalg.inv(there), dtype=np.float64)
