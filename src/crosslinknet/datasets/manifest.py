@@ -182,12 +182,17 @@ def _case(name: str, row: Row, path: Path, data: DataConfig) -> CaseFiles:
         subject=subject,
         images=images,
         mask=path.parent / cells["mask"],
-        spacing=_spacing(cells.get("spacing", ""), where),
+        spacing=parse_spacing(cells.get("spacing", ""), where),
         fold=_fold(cells.get("fold", ""), where),
     )
 
 
-def _spacing(text: str, where: str) -> tuple[float, float, float] | None:
+def parse_spacing(text: str, where: str) -> tuple[float, float, float] | None:
+    """Three lengths in mm, ``dz dy dx``; None for an empty text.
+
+    Raises:
+        DataError: not three numbers above 0.
+    """
     if not text:
         return None
     try:

@@ -1,0 +1,74 @@
+"""What a data set itself says of its config: where it is, and what its mask values may mean.
+
+Order: section_for, refuse_jpg_masks, look_at_masks.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from crosslinknet.case import CaseFiles
+from crosslinknet.config import DataConfig
+from crosslinknet.datasets.found import Found
+from crosslinknet.errors import DataError
+from crosslinknet.readers import count_values, suffix_of
+
+MOST_VALUES = 12  # masks with more values are asked about
+JPG = (".jpg", ".jpeg")
+
+
+def section_for(data: Path) -> dict[str, Any]:
+    """The ``data`` section for a place as people type it: a folder, or a CSV manifest."""
+    if data.is_file():
+        return {"root": str(data.parent.resolve()), "images": data.name, "layout": "csv"}
+    return {"root": str(data.resolve())}
+
+
+def refuse_jpg_masks(cases: Sequence[CaseFiles], data: DataConfig) -> None:
+    """Ask for ``data.threshold``, which alone makes labels of JPG masks."""
+    lossy = [case.mask for case in cases if case.mask and suffix_of(case.mask) in JPG]
+    if lossy and data.threshold is None:
+        raise DataError(
+            f"{len(lossy)} of {len(cases)} masks are JPG, {lossy[0]} for one, whose compression "
+            "changes values near every edge. State where the target begins, as in "
+            "-s data.threshold=127 (pixels above it are foreground), or save the masks as PNG."
+        )
+
+
+def look_at_masks(
+    found: Found, cases: Sequence[CaseFiles], data: DataConfig
+) -> tuple[dict[str, list[int | str]], str]:
+    """Values of the masks: the label_map and why."""
+    if data.threshold is not None:
+        return {"foreground": [1]}, f"pixels above {data.threshold} of the masks are foreground"
+    if found.label_values:
+        stated = {
+            re.sub(r"[^\w.+-]+", "_", name): list[int | str](values)
+            for name, values in found.label_values.items()
+        }
+        return stated, f"data.label_map {stated}, as the data set states"
+    masked = [case for case in cases if case.mask is not None]
+    masks = [case.mask for case in masked]
+    counts: Counter[int | str] = Counter()
+    for case in masked:
+        counts.update(count_values(case))
+    values = sorted((v for v in counts if v not in (0, "#000000")), key=lambda v: (str(type(v)), v))
+    if not values:
+        raise DataError(
+            f"the {len(masks)} masks that were opened, {masks[0]} for one, are all empty (value 0 "
+            "only). Check that these are the masks; choose others with -s data.masks=FOLDER"
+        )
+    if len(values) > MOST_VALUES:
+        raise DataError(
+            f"the masks, {masks[0]} for one, hold {len(values)} different values: "
+            f"{', '.join(map(str, values[:8]))}, ... If they are grey pictures, state where the "
+            "target begins, as in -s data.threshold=127; if they are labels, name them all, as in "
+            "-s 'data.label_map={liver: [1], kidneys: [2, 3]}'"
+        )
+    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
+    labels: dict[str, list[int | str]] = {n: [v] for n, v in zip(names, values, strict=True)}
+    pixels = ", ".join(f"{value} ({number} px)" for value, number in counts.most_common())
+    hint = ", or join values, as in {all: [1, 2]}" if len(values) > 1 else ""
+    return labels, f"masks hold {pixels}: data.label_map {labels}; give better names{hint}"
