@@ -7,7 +7,7 @@ Order: init, then what it looks at: a part of the cases, images, masks, subjects
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from crosslinknet.datasets import Found, find_cases
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
 from crosslinknet.geometry import SliceAxis
-from crosslinknet.readers import count_values, read_image, suffix_of
+from crosslinknet.readers import count_values, is_drawn, read_image, suffix_of
 
 MOST_CASES, MOST_BYTES, LEAST_CASES = 1000, 2**28, 10  # that are opened, spread over the set
 LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
@@ -29,7 +29,7 @@ HOUNSFIELD = -500  # values below are air in CT
 MOST_VALUES = 12  # masks with more values are asked about
 LEAST_DRAWS = 100  # slices an epoch has at least; with fewer, sixty epochs are too few steps
 JPG = (".jpg", ".jpeg")
-BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
+SUBJECT_HINTS = (r"(sub-[a-zA-Z0-9]+)", r"^(.+)[_-]")  # BIDS; all of a name but its last part
 
 
 def init(
@@ -88,7 +88,7 @@ def init(
 
 def some_cases(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
     """The cases that are opened: all of a small set, else some, evenly spread over it."""
-    files = [file for case in cases for file in (*case.images, case.mask) if file is not None]
+    files = {file for case in cases for file in (*case.images, *case.masks)}
     room = MOST_BYTES / max(1, sum(file.stat().st_size for file in files))
     count = min(len(cases), MOST_CASES, max(LEAST_CASES, int(room * len(cases))))
     places = np.linspace(0, len(cases) - 1, count).astype(int)
@@ -203,10 +203,11 @@ def _channels(looks: Sequence[Look]) -> int:
 
 def refuse_jpg_masks(cases: Sequence[CaseFiles], data: DataConfig) -> None:
     """Ask for ``data.threshold``, which alone makes labels of JPG masks."""
-    lossy = [case.mask for case in cases if case.mask and suffix_of(case.mask) in JPG]
+    masks = [path for case in cases for path in case.masks]
+    lossy = [path for path in masks if suffix_of(path) in JPG]
     if lossy and data.threshold is None:
         raise DataError(
-            f"{len(lossy)} of {len(cases)} masks are JPG, {lossy[0]} for one, whose compression "
+            f"{len(lossy)} of {len(masks)} masks are JPG, {lossy[0]} for one, whose compression "
             "changes values near every edge. State where the target begins, as in "
             "-s data.threshold=127 (pixels above it are foreground), or save the masks as PNG."
         )
@@ -219,34 +220,48 @@ def look_at_masks(
     if data.threshold is not None:
         return {"foreground": [1]}, f"pixels above {data.threshold} of the masks are foreground"
     if found.label_values:
-        stated = {
-            re.sub(r"[^\w.+-]+", "_", name): list[int | str](values)
-            for name, values in found.label_values.items()
-        }
+        stated = _named(found.label_values)
         return stated, f"data.label_map {stated}, as the data set states"
-    masked = [case for case in cases if case.mask is not None]
-    masks = [case.mask for case in masked]
+    masks = [path for case in cases for path in case.masks]
     counts: Counter[int | str] = Counter()
-    for case in masked:
+    for case in cases:
         counts.update(count_values(case))
     values = sorted((v for v in counts if v not in (0, "#000000")), key=lambda v: (str(type(v)), v))
+    drawn = any(is_drawn(path) for path in masks)
     if not values:
         raise DataError(
             f"the {len(masks)} masks that were opened, {masks[0]} for one, are all empty (value 0 "
             "only). Check that these are the masks; choose others with -s data.masks=FOLDER"
         )
-    if len(values) > MOST_VALUES:
+    if len(values) > MOST_VALUES and not drawn:
         raise DataError(
             f"the masks, {masks[0]} for one, hold {len(values)} different values: "
             f"{', '.join(map(str, values[:8]))}, ... If they are grey pictures, state where the "
             "target begins, as in -s data.threshold=127; if they are labels, name them all, as in "
             "-s 'data.label_map={liver: [1], kidneys: [2, 3]}'"
         )
-    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
-    labels: dict[str, list[int | str]] = {n: [v] for n, v in zip(names, values, strict=True)}
     pixels = ", ".join(f"{value} ({number} px)" for value, number in counts.most_common())
+    if drawn:
+        labels = _named({str(value): [value] for value in values})
+        return (
+            labels,
+            f"outlines hold {pixels}: data.label_map {labels}, by the names of the labels",
+        )
+    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
+    labels = {name: [value] for name, value in zip(names, values, strict=True)}
     hint = ", or join values, as in {all: [1, 2]}" if len(values) > 1 else ""
     return labels, f"masks hold {pixels}: data.label_map {labels}; give better names{hint}"
+
+
+def _named(values: Mapping[str, Sequence[int | str]]) -> dict[str, list[int | str]]:
+    """A label map with class names that may be written: letters, digits and _ . + - alone."""
+    labels: dict[str, list[int | str]] = {}
+    for name, members in values.items():
+        plain = re.sub(r"[^\w.+-]+", "_", name)
+        while plain in labels:
+            plain += "_"
+        labels[plain] = list(members)
+    return labels
 
 
 def look_at_subjects(found: Found) -> tuple[int, list[str]]:
@@ -254,17 +269,9 @@ def look_at_subjects(found: Found) -> tuple[int, list[str]]:
     cases, subjects = len(found.cases), len({case.subject for case in found.cases})
     told = [f"{subjects} subjects, by {found.subject_rule}"]
     if subjects == cases:
-        matches = (re.match(BEFORE_LAST, case.id) for case in found.cases)
-        groups = {match[1] for match in matches if match}
-        hint = ""
-        if 1 < len(groups) < cases:
-            hint = (
-                f" The names have {len(groups)} beginnings such as {min(groups)}; if these are "
-                f"persons: -s 'data.subject={BEFORE_LAST}'"
-            )
         told.append(
             "If one person has several images, data.subject must say how to tell, or scores come "
-            f"out too good.{hint}"
+            f"out too good.{_subject_hint(found.cases)}"
         )
     if found.splits is not None:
         return len(found.splits), [*told, f"folds are given by {found.splits_file}"]
@@ -272,3 +279,16 @@ def look_at_subjects(found: Found) -> tuple[int, list[str]]:
     if stated:
         return max(2, len(stated)), [*told, "folds are given by the manifest"]
     return min(3, max(2, subjects)), told
+
+
+def _subject_hint(cases: Sequence[CaseFiles]) -> str:
+    """A pattern by which the names fall into fewer groups than there are cases."""
+    for pattern in SUBJECT_HINTS:
+        matches = (re.search(pattern, case.id) for case in cases)
+        groups = {match[1] for match in matches if match}
+        if 1 < len(groups) < len(cases):
+            return (
+                f" The names have {len(groups)} beginnings such as {min(groups)}; if these are "
+                f"persons: -s 'data.subject={pattern}'"
+            )
+    return ""
