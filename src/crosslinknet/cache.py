@@ -110,13 +110,13 @@ def require_foreground(cases: list[CachedCase]) -> None:
 def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -> str:
     """Name of the entry: what is in the files and what is done with it."""
     table = label_table(data.label_map)
-    mask = None if files.mask is None else content_hash(files.mask, folder)
+    drawn = files.mask is not None and is_drawn(files.mask)
     what = {
         "format": FORMAT,
         "images": [content_hash(path, folder) for path in files.images],
-        "mask": mask,
+        "masks": [content_hash(path, folder) for path in files.masks],
         "values": [table.values, table.colour, table.names, data.threshold, data.overlap],
-        "drawn": files.images[0].name if files.mask is not None and is_drawn(files.mask) else None,
+        "drawn": str(files.images[0].absolute()) if drawn else None,  # which of its images
         "slices": files.slices,
         "image": image.model_dump(mode="json", exclude={"size"} if image.fit == "crop" else None),
         "spacing": files.spacing,

@@ -24,6 +24,7 @@ class CaseFiles:
         fold: test fold stated by a manifest, or None.
         slices: which slices of the files are this case, along the axis that counts them; None:
             all. A stack of slices of many people is a case for each of them.
+        more_masks: further label files of the same image, one per object; the mask is their union.
     """
 
     id: str
@@ -33,6 +34,12 @@ class CaseFiles:
     spacing: tuple[float, float, float] | None = None
     fold: int | None = None
     slices: tuple[int, ...] | None = None
+    more_masks: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All label files: none, one, or one per object."""
+        return () if self.mask is None else (self.mask, *self.more_masks)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from typing import Any
 
 from crosslinknet.errors import DataError, SystemProblem
 
+MOST_JSON = 2**28  # bytes; read as a whole, it takes several times as much memory
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -69,11 +71,18 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: the file is missing, not readable or not JSON.
+        DataError: the file is missing, not readable, not JSON, or larger than 256 MiB.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with Path(path).open("rb") as file:
+            content = file.read(MOST_JSON + 1)
+        if len(content) > MOST_JSON:
+            raise DataError(
+                f"{path} is a JSON file of more than {MOST_JSON >> 20} MiB, which is not read. "
+                "Cut it into several."
+            )
+        return json.loads(content.decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a readable JSON file ({error}).") from error
 
 

@@ -35,7 +35,8 @@ def fill_polygon(points: NDArray[np.floating], shape: tuple[int, int]) -> NDArra
     if not np.isfinite(points).all():
         raise ShapeError("an outline has coordinates that are NaN or infinite.")
     height, width = shape
-    toggles = np.zeros((height, width + 1), dtype=np.int64)  # pixels from here on change sides
+    top, bottom = np.clip(np.ceil([points[:, 0].min(), points[:, 0].max()]), 0, height).astype(int)
+    toggles = np.zeros((bottom - top, width + 1), dtype=np.uint8)  # pixels from here on change
     for (y0, x0), (y1, x1) in zip(points, np.roll(points, -1, axis=0), strict=True):
         if y0 > y1:  # an edge is crossed at the same place from both sides
             (y0, x0), (y1, x1) = (y1, x1), (y0, x0)
@@ -44,5 +45,7 @@ def fill_polygon(points: NDArray[np.floating], shape: tuple[int, int]) -> NDArra
         if rows.size:
             crossing = x0 + (rows - y0) * ((x1 - x0) / (y1 - y0))
             columns = np.clip(np.ceil(crossing), 0, width).astype(np.intp)
-            np.add.at(toggles, (rows, columns), 1)
-    return (toggles[:, :width].cumsum(axis=1) & 1).astype(bool)  # (H, W)
+            toggles[rows - top, columns] += 1  # each row once; wraps, which keeps odd and even
+    mask = np.zeros(shape, dtype=bool)
+    mask[top:bottom] = toggles[:, :width].cumsum(axis=1, dtype=np.uint8) & 1
+    return mask  # (H, W)

@@ -210,7 +210,7 @@ def data_hash(found: Found, splits: Splits, cache: Path) -> str:
     used = {name for fold in splits.folds for name in (*fold.train, *fold.validation, *fold.test)}
     cases = sorted((c for c in found.cases if c.id in used), key=lambda case: case.id)
     return sha256_of_json([
-        [case.id, case.subject, *(content_hash(p, cache) for p in (*case.images, case.mask) if p)]
+        [case.id, case.subject, *(content_hash(p, cache) for p in (*case.images, *case.masks))]
         for case in cases
     ])  # fmt: skip
 

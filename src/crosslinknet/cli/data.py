@@ -50,7 +50,7 @@ def fix(
     settings: Settings = None,
 ) -> None:
     """Write a mended copy of a data set, and a log of every file changed. The source stays."""
-    from crosslinknet.curation.fix import Asked, parse_labels
+    from crosslinknet.curation.asked import Asked, parse_labels
     from crosslinknet.curation.fix import fix as mend
 
     asked = Asked(

@@ -61,13 +61,31 @@ class DataConfig(Section):
     """Where the images and masks are and what the mask values mean."""
 
     root: Path = Field(description="folder with the data; relative paths start at this file")
-    layout: Literal["auto", "folders", "nnunet", "csv"] = Field(
-        "auto", description="auto finds it; folders (images/ + masks/), nnunet, csv"
+    layout: Literal[
+        "auto",
+        "folders",
+        "side-by-side",
+        "nnunet",
+        "decathlon",
+        "csv",
+        "coco",
+        "labelme",
+        "bids",
+    ] = Field(
+        "auto",
+        description="auto finds it; folders (images/ + masks/), side-by-side (x.png + x_mask.png), "
+        "nnunet, decathlon, csv, coco, labelme, bids",
     )
     images: Path | None = Field(
-        None, description="folders: the image folder; csv: the manifest; null finds it"
+        None,
+        description="folders, coco, labelme, side-by-side: the image folder; csv: the manifest; "
+        "bids: the end of the image names, as T1w; null finds it",
     )
-    masks: Path | None = Field(None, description="folders: the mask folder; null finds it")
+    masks: Path | None = Field(
+        None,
+        description="folders: the mask folder; coco: the JSON file; bids: the end of the mask "
+        "names, as label-lesion_mask; null finds it",
+    )
     label_map: dict[str, list[int | str]] = Field(
         {"foreground": [1]},
         description="class: mask values that mean it (grey values, '#rrggbb' of RGB masks, or "
@@ -85,8 +103,8 @@ class DataConfig(Section):
     )
     overlap: Literal["error", "last"] = Field(
         "error",
-        description="drawn masks (polygons, DICOM SEG): pixels of two labels are an error, or "
-        "belong to the last one in the file",
+        description="drawn masks (polygons, DICOM SEG), several masks of one image: pixels of two "
+        "labels or masks are an error, or belong to the last one",
     )
     unlabelled: Literal["error", "skip"] = Field(
         "error", description="images without a mask: error, or skip (leave them out, and say so)"

@@ -49,8 +49,7 @@ def map_values(
             f"{LARGEST}. Map them too, as in --labels {outside[0]}=0."
         )
     kind = np.uint8 if max(new, default=0) <= 255 else np.uint16
-    result: NDArray[np.integer] = np.array(new, dtype=kind)[np.searchsorted(old, values)]
-    return result
+    return np.take(np.array(new, dtype=kind), np.searchsorted(old, values))
 
 
 def resample_nearest(

@@ -252,7 +252,11 @@ def _can_be_named(path: Path) -> bool:
 
 CSV = Target(
     _nothing,
-    lambda files: files.slices is not None or not all(map(_can_be_named, files_of(files))),
+    lambda files: (
+        files.slices is not None
+        or len(files.masks) > 1
+        or not all(map(_can_be_named, files_of(files)))
+    ),
     _write_csv,
     _finish_beside,
     lambda table: False,

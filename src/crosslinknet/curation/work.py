@@ -81,20 +81,26 @@ class Checksums:
         for file in files:
             if file not in self.known:
                 self.known[file] = sha256_of_file(file)
-        return {relative(file, self.root): self.known[file] for file in files}
+        return {named(file, self.root): self.known[file] for file in files}
 
 
 def files_of(case: CaseFiles) -> list[Path]:
-    """Every file of a case: the images, then the mask."""
-    return [*case.images, *([] if case.mask is None else [case.mask])]
+    """Every file of a case: the images, then the masks."""
+    return [*case.images, *case.masks]
+
+
+def named(path: Path, root: Path) -> str:
+    """A path as it is written from a folder, with slashes; links stay what they are."""
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def relative(path: Path, folder: Path) -> str:
-    """A path as seen from a folder, with slashes; the full path where there is no way."""
+    """The way from a folder to a file, with slashes; the full path where there is none."""
+    path = path.parent.resolve() / path.name
     try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
     except ValueError:  # another drive
-        return path.resolve().as_posix()
+        return path.as_posix()
 
 
 def copy_file(source: Path, path: Path) -> None:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosslinknet.config import DataConfig
-from crosslinknet.datasets import folders, manifest, nnunet
+from crosslinknet.datasets import (
+    bids,
+    coco,
+    decathlon,
+    folders,
+    labelme,
+    manifest,
+    nnunet,
+    side_by_side,
+)
 from crosslinknet.datasets.found import Found, listed
 from crosslinknet.errors import DataError, UsageError
 
@@ -32,11 +41,19 @@ class Layout:
     looked_for: str
 
 
+# What describes itself comes first, what is told by names alone last.
 LAYOUTS: dict[str, Layout] = {
     "nnunet": Layout(nnunet.matches, nnunet.find, nnunet.LOOKED_FOR),
+    "decathlon": Layout(decathlon.matches, decathlon.find, decathlon.LOOKED_FOR),
     "csv": Layout(manifest.matches, manifest.find, manifest.LOOKED_FOR),
+    "coco": Layout(coco.matches, coco.find, coco.LOOKED_FOR),
+    "labelme": Layout(labelme.matches, labelme.find, labelme.LOOKED_FOR),
+    "bids": Layout(bids.matches, bids.find, bids.LOOKED_FOR),
     "folders": Layout(folders.matches, folders.find, folders.LOOKED_FOR),
+    "side-by-side": Layout(side_by_side.matches, side_by_side.find, side_by_side.LOOKED_FOR),
 }
+
+TAKE_MASKS = ("folders", "coco", "bids")  # layouts in which data.masks chooses
 
 
 def find_cases(data: DataConfig) -> Found:
@@ -55,10 +72,10 @@ def find_cases(data: DataConfig) -> Found:
         raise DataError(f"{data.root} cannot be looked into ({error.strerror}).") from error
     if not there:
         raise DataError(f"{data.root} does not exist. Check data.root.")
-    if data.masks is not None and data.layout not in ("auto", "folders"):
+    if data.masks is not None and data.layout not in ("auto", *TAKE_MASKS):
         raise UsageError(
             f"data.masks is {data.masks}, but data.layout {data.layout!r} knows its masks by "
-            "itself. Remove data.masks, or use data.layout: folders."
+            f"itself. Remove data.masks, or use one of {', '.join(TAKE_MASKS)} as data.layout."
         )
     found = _layout(data).find(data)
     double = [name for name, count in Counter(c.id for c in found.cases).items() if count > 1]

@@ -12,6 +12,7 @@ from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
     case_ids,
+    folder_hint,
     images_in,
     keys_of,
     listed,
@@ -20,6 +21,7 @@ from crosslinknet.datasets.found import (
     without_mask,
 )
 from crosslinknet.errors import DataError
+from crosslinknet.readers import is_image
 
 IMAGES = ("images", "image", "imgs", "img", "imagestr")
 IMAGES_TOO = ("data",)  # the authors' name; counts where none of the above is there
@@ -66,8 +68,17 @@ def find(data: DataConfig) -> Found:
         layout="folders",
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         subject_rule=subject_rule(data.subject),
-        notes=(f"images in {images.name}/, masks in {masks.name}/", *notes, *_hints(keys, data)),
+        notes=(
+            f"images in {images.name}/, masks in {masks.name}/",
+            *notes,
+            *folder_hint(keys, data),
+        ),
     )
+
+
+def holds_masks(root: Path) -> bool:
+    """Whether a folder of masks with pixels is there, beside which outlines come second."""
+    return any(is_image(path) for folder in _mask_folders(root) for path in folder.iterdir())
 
 
 def _folders(data: DataConfig) -> tuple[Path, Path]:
@@ -127,13 +138,3 @@ def _case(name: str, image: Path, mask: Path, folder: Path, data: DataConfig) ->
     if data.subject is not None:
         subject = subject_of(image.relative_to(folder).as_posix(), data.subject, image)
     return CaseFiles(name, subject, (image,), mask)
-
-
-def _hints(keys: list[str], data: DataConfig) -> list[str]:
-    parents = {key.rpartition("/")[0] for key in keys} - {""}
-    if not parents or data.subject is not None:
-        return []
-    return [
-        f"the images lie in {len(parents)} folders; if each is a person, state "
-        "data.subject: '^([^/]+)/'"
-    ]

@@ -5,14 +5,14 @@ Order: Found, then files and their names, subjects, images without masks, lists 
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.errors import DataError
-from crosslinknet.readers import READERS, is_image, stem_of
+from crosslinknet.readers import READERS, is_drawn, is_image, stem_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Found:
         layout: name of the layout, a key of LAYOUTS.
         cases: sorted by id; every one has a mask.
         subject_rule: how subjects were told apart, for people.
-        label_values: class: mask values, where a file states them; else empty.
+        label_values: class: mask values or names of outlines, where a file states them; else empty.
         channels: names of the image channels, where a file states them; else empty.
         splits: (train ids, test ids) of each fold, where a file states them; else None.
         splits_file: the file that states them, or None.
@@ -33,7 +33,7 @@ class Found:
     layout: str
     cases: tuple[CaseFiles, ...]
     subject_rule: str
-    label_values: dict[str, list[int]] = field(default_factory=dict)
+    label_values: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
     splits: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] | None = None
     splits_file: Path | None = None
@@ -64,6 +64,21 @@ def images_in(folder: Path, leave_out: Path | None = None) -> list[Path]:
             f"{', '.join(READERS)}."
         )
     return images
+
+
+def below(folder: Path, name: object, stated_in: Path) -> Path:
+    """A path that a file states, which must stay below a folder.
+
+    Raises:
+        DataError: no text, an absolute path, or one that leaves the folder.
+    """
+    parts = PurePosixPath(name.replace("\\", "/")).parts if isinstance(name, str) else ()
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in "".join(parts):
+        raise DataError(
+            f"{stated_in} names the file {name!r}; expected a path below {folder}, such as "
+            "'./imagesTr/case_1.nii.gz'. Correct it."
+        )
+    return folder.joinpath(*parts)
 
 
 def keys_of(paths: Sequence[Path], folder: Path) -> dict[str, Path]:
@@ -121,6 +136,17 @@ def subject_rule(pattern: str | None) -> str:
     return f"regular expression {pattern!r} on the file name"
 
 
+def folder_hint(keys: Sequence[str], data: DataConfig) -> list[str]:
+    """A note where images lie in folders of folders, which may be persons."""
+    parents = {key.rpartition("/")[0] for key in keys} - {""}
+    if not parents or data.subject is not None:
+        return []
+    return [
+        f"the images lie in {len(parents)} folders; if each is a person, state "
+        "data.subject: '^([^/]+)/'"
+    ]
+
+
 def without_mask(missing: Sequence[str], total: int, where: str, data: DataConfig) -> list[str]:
     """Notes about images that have no mask.
 
@@ -142,6 +168,39 @@ def without_mask(missing: Sequence[str], total: int, where: str, data: DataConfi
             "out with data.unlabelled: skip."
         )
     return [f"{text}; they are left out (data.unlabelled: skip)"]
+
+
+def check_files(cases: Sequence[CaseFiles], path: Path) -> None:
+    """Look whether the files that a list names are there.
+
+    Args:
+        cases: the cases of the list.
+        path: the list; paths in it start at its folder.
+
+    Raises:
+        DataError: files that do not exist or are of kinds we do not read; an image in two cases.
+    """
+    files = [file for case in cases for file in (*case.images, *case.masks)]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise DataError(
+            f"{path} names {len(missing)} files that do not exist: {listed(missing, 3)}. Paths "
+            f"start at {path.parent}."
+        )
+    outlines = {file for case in cases for file in case.masks if is_drawn(file)}
+    strange = [file for file in files if not is_image(file) and file not in outlines]
+    if strange:
+        raise DataError(
+            f"{path} names {len(strange)} files of kinds that are not read: {listed(strange, 3)}. "
+            f"Known are {', '.join(READERS)}."
+        )
+    uses = Counter(image.resolve() for case in cases for image in case.images)
+    double = [image for image, count in uses.items() if count > 1]
+    if double:
+        raise DataError(
+            f"{path} uses {len(double)} images in several cases: {listed(double, 3)}. An image "
+            "in two cases could be trained on and tested; keep one."
+        )
 
 
 def listed(names: Iterable[object], most: int = 5) -> str:

@@ -19,13 +19,14 @@ from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
     case_ids,
+    check_files,
     listed,
     subject_of,
     subject_rule,
     without_mask,
 )
 from crosslinknet.errors import DataError
-from crosslinknet.readers import READERS, is_image, stem_of
+from crosslinknet.readers import stem_of
 
 LOOKED_FOR = "a CSV file with the columns image and mask"
 
@@ -49,7 +50,7 @@ def find(data: DataConfig) -> Found:
     Raises:
         DataError: no such file or several, missing files, images twice, cells that make no sense.
     """
-    path = _manifest(data)
+    path = manifest_path(data)
     rows = _table(path)
     for column in ("image", "id", "spacing", "fold", "subject"):
         empty = [row.line for row in rows if not row.cells.get(column)]
@@ -62,7 +63,7 @@ def find(data: DataConfig) -> Found:
     notes = without_mask(missing, len(rows), f"column 'mask' of {path}", data)
     rows = [row for row in rows if row.cells["mask"]]
     cases = [_case(name, row, path, data) for name, row in zip(_ids(rows, path), rows, strict=True)]
-    _check_files(cases, path)
+    check_files(cases, path)
     by_column = data.subject is None and bool(rows[0].cells.get("subject"))
     rule = f"column 'subject' of {path.name}" if by_column else subject_rule(data.subject)
     return Found(
@@ -86,7 +87,12 @@ def _candidates(data: DataConfig) -> list[Path]:
     return [path for path in sorted(data.root.glob("*.csv")) if _has_columns(path)]
 
 
-def _manifest(data: DataConfig) -> Path:
+def manifest_path(data: DataConfig) -> Path:
+    """The CSV file of a data set.
+
+    Raises:
+        DataError: there is none, or several that it could be.
+    """
     candidates = _candidates(data)
     if not candidates:
         raise DataError(
@@ -211,27 +217,3 @@ def _fold(text: str, where: str) -> int | None:
     if text and not (text.isascii() and text.isdigit()):
         raise DataError(f"{where}: fold {text!r} is not understood. Write 0, 1, 2, ...")
     return int(text) if text else None
-
-
-def _check_files(cases: list[CaseFiles], path: Path) -> None:
-    """Every file must exist and be of a kind we read, and no image may serve two cases."""
-    files = [file for case in cases for file in (*case.images, case.mask) if file is not None]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise DataError(
-            f"{path} names {len(missing)} files that do not exist: {listed(missing, 3)}. Paths "
-            f"start at {path.parent}."
-        )
-    strange = [file for file in files if not is_image(file)]
-    if strange:
-        raise DataError(
-            f"{path} names {len(strange)} files of kinds that are not read: {listed(strange, 3)}. "
-            f"Known are {', '.join(READERS)}."
-        )
-    uses = Counter(image.resolve() for case in cases for image in case.images)
-    double = [image for image, count in uses.items() if count > 1]
-    if double:
-        raise DataError(
-            f"{path} uses {len(double)} images in several cases: {listed(double, 3)}. An image "
-            "in two cases could be trained on and tested; keep one."
-        )

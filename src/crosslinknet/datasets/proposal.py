@@ -5,7 +5,7 @@ Order: section_for, refuse_jpg_masks, look_at_masks.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import Found
 from crosslinknet.errors import DataError
-from crosslinknet.readers import count_values, suffix_of
+from crosslinknet.readers import count_values, is_drawn, suffix_of
 
 MOST_VALUES = 12  # masks with more values are asked about
 JPG = (".jpg", ".jpeg")
@@ -28,10 +28,11 @@ def section_for(data: Path) -> dict[str, Any]:
 
 def refuse_jpg_masks(cases: Sequence[CaseFiles], data: DataConfig) -> None:
     """Ask for ``data.threshold``, which alone makes labels of JPG masks."""
-    lossy = [case.mask for case in cases if case.mask and suffix_of(case.mask) in JPG]
+    masks = [path for case in cases for path in case.masks]
+    lossy = [path for path in masks if suffix_of(path) in JPG]
     if lossy and data.threshold is None:
         raise DataError(
-            f"{len(lossy)} of {len(cases)} masks are JPG, {lossy[0]} for one, whose compression "
+            f"{len(lossy)} of {len(masks)} masks are JPG, {lossy[0]} for one, whose compression "
             "changes values near every edge. State where the target begins, as in "
             "-s data.threshold=127 (pixels above it are foreground), or save the masks as PNG."
         )
@@ -44,31 +45,45 @@ def look_at_masks(
     if data.threshold is not None:
         return {"foreground": [1]}, f"pixels above {data.threshold} of the masks are foreground"
     if found.label_values:
-        stated = {
-            re.sub(r"[^\w.+-]+", "_", name): list[int | str](values)
-            for name, values in found.label_values.items()
-        }
+        stated = _named(found.label_values)
         return stated, f"data.label_map {stated}, as the data set states"
-    masked = [case for case in cases if case.mask is not None]
-    masks = [case.mask for case in masked]
+    masks = [path for case in cases for path in case.masks]
     counts: Counter[int | str] = Counter()
-    for case in masked:
+    for case in cases:
         counts.update(count_values(case))
     values = sorted((v for v in counts if v not in (0, "#000000")), key=lambda v: (str(type(v)), v))
+    drawn = any(is_drawn(path) for path in masks)
     if not values:
         raise DataError(
             f"the {len(masks)} masks that were opened, {masks[0]} for one, are all empty (value 0 "
             "only). Check that these are the masks; choose others with -s data.masks=FOLDER"
         )
-    if len(values) > MOST_VALUES:
+    if len(values) > MOST_VALUES and not drawn:
         raise DataError(
             f"the masks, {masks[0]} for one, hold {len(values)} different values: "
             f"{', '.join(map(str, values[:8]))}, ... If they are grey pictures, state where the "
             "target begins, as in -s data.threshold=127; if they are labels, name them all, as in "
             "-s 'data.label_map={liver: [1], kidneys: [2, 3]}'"
         )
-    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
-    labels: dict[str, list[int | str]] = {n: [v] for n, v in zip(names, values, strict=True)}
     pixels = ", ".join(f"{value} ({number} px)" for value, number in counts.most_common())
+    if drawn:
+        labels = _named({str(value): [value] for value in values})
+        return (
+            labels,
+            f"outlines hold {pixels}: data.label_map {labels}, by the names of the labels",
+        )
+    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
+    labels = {name: [value] for name, value in zip(names, values, strict=True)}
     hint = ", or join values, as in {all: [1, 2]}" if len(values) > 1 else ""
     return labels, f"masks hold {pixels}: data.label_map {labels}; give better names{hint}"
+
+
+def _named(values: Mapping[str, Sequence[int | str]]) -> dict[str, list[int | str]]:
+    """A label map with class names that may be written: letters, digits and _ . + - alone."""
+    labels: dict[str, list[int | str]] = {}
+    for name, members in values.items():
+        plain = re.sub(r"[^\w.+-]+", "_", name)
+        while plain in labels:
+            plain += "_"
+        labels[plain] = list(members)
+    return labels

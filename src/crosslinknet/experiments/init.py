@@ -28,7 +28,7 @@ LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
 THICK = 1.5  # voxels this much longer in one direction: slices are cut across it
 HOUNSFIELD = -500  # values below are air in CT
 LEAST_DRAWS = 100  # slices an epoch has at least; with fewer, sixty epochs are too few steps
-BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
+SUBJECT_HINTS = (r"(sub-[a-zA-Z0-9]+)", r"^(.+)[_-]")  # BIDS; all of a name but its last part
 
 
 def init(
@@ -84,7 +84,7 @@ def init(
 
 def some_cases(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
     """The cases that are opened: all of a small set, else some, evenly spread over it."""
-    files = [file for case in cases for file in (*case.images, case.mask) if file is not None]
+    files = {file for case in cases for file in (*case.images, *case.masks)}
     room = MOST_BYTES / max(1, sum(file.stat().st_size for file in files))
     count = min(len(cases), MOST_CASES, max(LEAST_CASES, int(room * len(cases))))
     places = np.linspace(0, len(cases) - 1, count).astype(int)
@@ -202,17 +202,9 @@ def look_at_subjects(found: Found) -> tuple[int, list[str]]:
     cases, subjects = len(found.cases), len({case.subject for case in found.cases})
     told = [f"{subjects} subjects, by {found.subject_rule}"]
     if subjects == cases:
-        matches = (re.match(BEFORE_LAST, case.id) for case in found.cases)
-        groups = {match[1] for match in matches if match}
-        hint = ""
-        if 1 < len(groups) < cases:
-            hint = (
-                f" The names have {len(groups)} beginnings such as {min(groups)}; if these are "
-                f"persons: -s 'data.subject={BEFORE_LAST}'"
-            )
         told.append(
             "If one person has several images, data.subject must say how to tell, or scores come "
-            f"out too good.{hint}"
+            f"out too good.{_subject_hint(found.cases)}"
         )
     if found.splits is not None:
         return len(found.splits), [*told, f"folds are given by {found.splits_file}"]
@@ -220,3 +212,16 @@ def look_at_subjects(found: Found) -> tuple[int, list[str]]:
     if stated:
         return max(2, len(stated)), [*told, "folds are given by the manifest"]
     return min(3, max(2, subjects)), told
+
+
+def _subject_hint(cases: Sequence[CaseFiles]) -> str:
+    """A pattern by which the names fall into fewer groups than there are cases."""
+    for pattern in SUBJECT_HINTS:
+        matches = (re.search(pattern, case.id) for case in cases)
+        groups = {match[1] for match in matches if match}
+        if 1 < len(groups) < len(cases):
+            return (
+                f" The names have {len(groups)} beginnings such as {min(groups)}; if these are "
+                f"persons: -s 'data.subject={pattern}'"
+            )
+    return ""

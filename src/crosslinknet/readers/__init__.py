@@ -22,7 +22,7 @@ from crosslinknet.errors import DataError, LabelError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable, encode, label_table, to_values
 from crosslinknet.readers import image as pictures
-from crosslinknet.readers import nifti
+from crosslinknet.readers import nifti, polygons
 
 SMALLEST = 32  # five poolings need 32 rows and columns
 
@@ -94,7 +94,7 @@ READERS: dict[str, Format] = {
     ".nii.gz": nifti,
 }
 
-DRAWN: dict[str, Drawing] = {}
+DRAWN: dict[str, Drawing] = {".json": polygons}
 
 
 def suffix_of(path: Path) -> str:
@@ -206,18 +206,13 @@ def count_values(files: CaseFiles, slice_axis: SliceAxis = 0) -> dict[int | str,
     if is_drawn(path):
         _, grid = read_image(files.images[0], slice_axis)
         return DRAWN[suffix_of(path)].count(path, files.images[0], grid)
-    reader, colour = _format(path), False
-    try:
-        values, _ = reader.read_values(path, slice_axis, colour=False, lossy=True)
-    except DataError:
-        if reader is nifti:
-            raise
-        values, _ = reader.read_values(path, slice_axis, colour=True, lossy=True)
-        colour = True
-    values = _kept(values, files)
-    numbers, counts = np.unique(_whole(values, path), return_counts=True)
-    names = [f"#{n:06x}" if colour else int(n) for n in numbers]
-    return dict(Counter(dict(zip(names, counts.tolist(), strict=True))).most_common())
+    counts: Counter[int | str] = Counter()
+    for path in files.masks:
+        values, colour = _any_values(path, slice_axis)
+        numbers, pixels = np.unique(_whole(_kept(values, files), path), return_counts=True)
+        names = [f"#{n:06x}" if colour else int(n) for n in numbers]
+        counts.update(dict(zip(names, pixels.tolist(), strict=True)))
+    return dict(counts.most_common())
 
 
 def read_case_image(files: CaseFiles, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -363,6 +358,11 @@ def _whole_mask(
     """All slices of the mask of a case as codes (D, H, W), and their grid."""
     path, table = _mask_of(files), label_table(data.label_map)
     if is_drawn(path):
+        if data.threshold is not None:
+            raise UsageError(
+                f"data.threshold is {data.threshold}, but {path} holds outlines, not grey values. "
+                "Remove it, and name the labels in data.label_map."
+            )
         _, grid = read_image(files.images[0], slice_axis)
         drawing = DRAWN[suffix_of(path)]
         values = drawing.draw(path, files.images[0], grid, table, data.overlap)
@@ -372,7 +372,30 @@ def _whole_mask(
             f"{path} holds numbers, but data.label_map names labels: {', '.join(table.names)}. "
             "Write the mask values that mean them, as in {lesion: [1]}."
         )
-    return read_mask(path, slice_axis, table, data.threshold)
+    codes, grid = read_mask(path, slice_axis, table, data.threshold)
+    for further in files.more_masks:
+        others, other_grid = read_mask(further, slice_axis, table, data.threshold)
+        _check_same_grid(path, grid, further, other_grid)
+        shared = int(np.count_nonzero((codes > 0) & (others > 0)))
+        if shared and data.overlap == "error":
+            raise DataError(
+                f"{further} marks {shared} pixels that another mask of {files.images[0].name} "
+                "marks too. If the masks are of several readers, keep one of them; if they are "
+                "objects that touch, data.overlap: last joins them."
+            )
+        codes = np.where(others > 0, others, codes)
+    return codes, grid
+
+
+def _any_values(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], bool]:
+    """Mask values (D, H, W), grey if the file can be read so, and whether they are colours."""
+    reader = _format(path)
+    try:
+        return reader.read_values(path, slice_axis, colour=False, lossy=True)[0], False
+    except DataError:
+        if reader is nifti:
+            raise
+        return reader.read_values(path, slice_axis, colour=True, lossy=True)[0], True
 
 
 def _mask_of(files: CaseFiles) -> Path:
