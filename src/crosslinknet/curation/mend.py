@@ -120,4 +120,4 @@ def _box(grid: Grid) -> str:
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape])).reshape(3, -1)
     points = grid.affine[:3, :3] @ corners + grid.affine[:3, 3:]  # (3, 8) in mm
     ends = zip("xyz", points.min(axis=1), points.max(axis=1), strict=True)
-    return ", ".join(f"{axis} {low:.0f} to {high:.0f} mm" for axis, low, high in ends)
+    return ", ".join(f"{axis} {low:.1f} to {high:.1f} mm" for axis, low, high in ends)
