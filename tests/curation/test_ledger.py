@@ -128,11 +128,11 @@ def test_a_full_disk_at_the_ledger_is_an_error_and_nothing_is_lost(tmp_path, sho
                 return len(line) - 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with (
-        pytest.raises(SystemProblem, match=r"ledger\.jsonl could not be written \(No space left"),
-        open_ledger(tmp_path / "ledger.jsonl", {"value": 1}, JOBS) as ledger,
-    ):
-        ledger.file = Full()
+    with open_ledger(tmp_path / "ledger.jsonl", {"value": 1}, JOBS) as ledger:
         (tmp_path / "a.txt").write_text("result a")
-        ledger.record("a", {"a": "result"}, [tmp_path / "a.txt"], None)
+        file, ledger.file = ledger.file, Full()
+        with pytest.raises(SystemProblem, match=r"could not be written \(No space left"):
+            ledger.record("a", {"a": "result"}, [tmp_path / "a.txt"], None)
+        ledger.file = file
+        assert ledger.finished("a", {"a": "result"}) is None
     assert work(tmp_path) == JOBS

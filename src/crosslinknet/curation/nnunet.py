@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crosslinknet.case import CaseFiles
 from crosslinknet.curation.pair import NIFTI, read_pair, write_pair_image, write_pair_mask
-from crosslinknet.curation.targets import Abouts, Target, Work, write_splits_final
+from crosslinknet.curation.targets import Abouts, Target, Work, made_up_places, write_splits_final
 from crosslinknet.curation.work import Track
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_json, write_text
@@ -114,7 +114,8 @@ def _write(
         write_pair_image(images[-1], pair, None if channels == 1 or settings["colour"] else channel)
     mask = work.out / "labelsTr" / f"{files.id}{ending}"
     write_pair_mask(mask, pair, work.written, work.number)
-    spacing = files.spacing if ending == NIFTI else pair.case.grid.spacing
+    in_file = ending == NIFTI and pair.in_space
+    spacing = files.spacing if in_file else pair.case.grid.spacing
     return [*images, mask], {
         "spacing": None if spacing is None else list(spacing),
         "oblique": pair.in_space and not _is_square(pair.placed.affine),
@@ -159,14 +160,14 @@ def _finish(work: Work, abouts: Abouts, settings: dict[str, Any]) -> tuple[list[
         f"channels {', '.join(settings['channels'])}: nnU-Net scales a channel named CT by the "
         "whole set, others by the image; --channel names them"
     )
-    return names, told
+    return names, told + made_up_places(abouts)
 
 
 def _subjects(work: Work, abouts: Abouts) -> str:
     """What nnU-Net has no place for: who a case is of, and the spacing of pictures."""
     text = io.StringIO()
     spacings = {case.id: abouts[case.id]["spacing"] for case in work.found.cases}
-    names = ["case", "subject", *["spacing"] * (None not in spacings.values())]
+    names = ["case", "subject", *["spacing"] * any(spacings.values())]
     table = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for case in work.found.cases:

@@ -18,7 +18,7 @@ from crosslinknet.errors import DataError
 from crosslinknet.geometry import Grid
 from crosslinknet.labels import LabelTable
 from crosslinknet.readers import image as pictures
-from crosslinknet.readers import read_case, suffix_of, write_image, write_mask
+from crosslinknet.readers import READERS, read_case, suffix_of, write_image, write_mask
 
 NIFTI = ".nii.gz"
 
@@ -80,20 +80,20 @@ def _placed(grid: Grid) -> tuple[Grid, bool]:
     return replace(grid, affine=affine), False
 
 
-def picture_suffix(pair: Pair, name: str) -> str:
-    """The suffix of a picture that keeps the image.
+def picture_suffix(pair: Pair, files: CaseFiles) -> str:
+    """The suffix of a picture that keeps the image; NIfTI where the source was no picture.
 
     Raises:
         DataError: no picture does.
     """
     image = pair.case.image
     suffix = pictures.suffix_for(image)
-    if suffix is None:
+    if suffix is None and READERS[suffix_of(files.images[0])] is pictures:
         raise DataError(
-            f"{name} has {image.shape[1]} channels of type {image.dtype}; pictures hold 8- to "
+            f"{files.id} has {image.shape[1]} channels of type {image.dtype}; pictures hold 8- to "
             "32-bit grey or 8-bit RGB. Use --to nifti or --to nnunet, which hold any."
         )
-    return suffix
+    return suffix or NIFTI
 
 
 def write_pair_image(path: Path, pair: Pair, channel: int | None = None) -> None:

@@ -179,7 +179,7 @@ def _write_beside(
     """``images/ID.*`` and ``MASKS/ID.*``."""
     pair = read_pair(files, work.config)
     if suffix is None:
-        suffix = NIFTI if pair.in_space else picture_suffix(pair, files.id)
+        suffix = NIFTI if pair.in_space else picture_suffix(pair, files)
     mask_suffix = ".png" if suffix != NIFTI and len(pair.case.image) == 1 else suffix
     image = work.out / "images" / f"{files.id}{suffix}"
     mask = work.out / masks / f"{files.id}{mask_suffix}"
@@ -201,18 +201,20 @@ def _finish_beside(
     work: Work, abouts: Abouts, settings: dict[str, Any]
 ) -> tuple[list[str], list[str]]:
     names, told = write_manifest(work, abouts)
+    return names, told + made_up_places(abouts)
+
+
+def made_up_places(abouts: Abouts) -> list[str]:
+    """Tell how many pictures had to be put somewhere."""
     made_up = [about for about in abouts.values() if about["made_up"]]
-    if made_up:
-        unknown = sum(about["spacing"] is None for about in made_up)
-        told.append(
-            f"{len(made_up)} pictures got a place in space that nobody measured: axial, rows to "
-            "the back, columns to the left"
-            + (
-                f"; {unknown} of them voxels of 1 without unit, their size is unknown"
-                * bool(unknown)
-            )
-        )
-    return names, told
+    if not made_up:
+        return []
+    unknown = sum(about["spacing"] is None for about in made_up)
+    sizes = f"; {unknown} of them voxels of 1 without unit, their size is unknown"
+    return [
+        f"{len(made_up)} pictures got a place in space that nobody measured: axial, rows to the "
+        f"back, columns to the left{sizes if unknown else ''}"
+    ]
 
 
 FOLDERS = Target(
@@ -273,7 +275,13 @@ def _write_coco(
             f"{files.images[0]} is a volume of {slices} slices with a place in space; COCO "
             "describes single pictures and would lose it. Use --to nifti or --to nnunet."
         )
-    image = work.out / "images" / f"{files.id}{picture_suffix(pair, files.id)}"
+    suffix = picture_suffix(pair, files)
+    if suffix == NIFTI:
+        raise DataError(
+            f"{files.id} is of type {pair.case.image.dtype}, which no picture holds. Use --to nifti "
+            "or --to nnunet."
+        )
+    image = work.out / "images" / f"{files.id}{suffix}"
     write_pair_image(image, pair)
     return [image], _about(pair, [image.relative_to(work.out).as_posix()], "annotations.json")
 
