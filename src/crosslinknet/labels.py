@@ -5,7 +5,7 @@ Files hold values (any integers, or colours as 0xRRGGBB); the package works with
 background, c = 1..n stands for the c-th smallest value. Classes are what the network predicts.
 Where a file names its labels (polygons), the names in alphabetical order are the values 1..n.
 Order: LabelTable, values to codes (encode), codes to classes (split_classes) and back (decode,
-to_values).
+to_values), codes to consecutive numbers (merge_values).
 """
 
 from collections.abc import Mapping, Sequence
@@ -153,6 +153,22 @@ def to_values(codes: NDArray[np.integer], table: LabelTable) -> NDArray[np.integ
     kind = np.int32 if table.colour else np.uint8 if table.values[-1] <= 255 else np.uint16
     value_of = np.array((0, *table.values), dtype=kind)
     return np.take(value_of, codes)
+
+
+def merge_values(table: LabelTable) -> tuple[NDArray[np.uint8], dict[str, list[int]]]:
+    """Number the codes anew, 1, 2, 3, ..., one number for all codes of the same classes.
+
+    Returns:
+        (n + 1,) the number of each code, and the numbers of each class.
+
+    >>> merge_values(label_table({"infection": [1, 7], "nodule": [9]}))
+    (array([0, 1, 1, 2], dtype=uint8), {'infection': [1], 'nodule': [2]})
+    """
+    groups: dict[bytes, int] = {}
+    number = [0] + [groups.setdefault(m.tobytes(), len(groups) + 1) for m in table.member[1:]]
+    new = np.array(number, dtype=np.uint8)
+    members = zip(table.classes, table.member.T, strict=True)
+    return new, {name: np.unique(new[codes]).tolist() for name, codes in members}
 
 
 def value_name(value: int, colour: bool) -> str:

@@ -5,10 +5,10 @@ Order: options, tables, errors, bars, the console of a training.
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,7 +17,10 @@ from crosslinknet.errors import Stopped
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+    from crosslinknet.curation.work import Track
     from crosslinknet.train import Console
+
+T = TypeVar("T")
 
 Settings = Annotated[
     list[str] | None,
@@ -104,6 +107,18 @@ def bars_shown(stopped: str) -> Iterator["Bars"]:
             yield bars
     except KeyboardInterrupt as error:
         raise Stopped(f"Stopped. {stopped}") from error
+
+
+def track_on(bars: "Bars") -> "Track":
+    """What draws a bar for each sequence it goes through."""
+
+    def track(items: Sequence[T], description: str) -> Iterator[T]:
+        bar = bars.add_task(description, total=len(items))
+        for item in items:
+            yield item
+            bars.advance(bar)
+
+    return track
 
 
 @contextmanager

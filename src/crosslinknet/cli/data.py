@@ -5,12 +5,91 @@ from typing import Annotated
 
 import typer
 
+from crosslinknet.cli.common import Settings, bars_shown, track_on
+
 app = typer.Typer(
     name="data",
     help="Look at data, mend it, change its layout.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder with the data, or a CSV manifest.")
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder to write.")]
+KEPT = "Finished files are kept; the same command goes on."
+
+
+@app.command(epilog="Example: xln data fix data/ -o clean --labels 255=1")
+def fix(
+    data: Data,
+    out: Out,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW", help="Mask value to another, as 255=1 or '#ff0000=2'; repeatable."
+        ),
+    ] = None,
+    threshold: Annotated[
+        int | None,
+        typer.Option(metavar="GREY", help="Grey or JPG masks: pixels above it are 1, others 0."),
+    ] = None,
+    resample_labels: Annotated[
+        bool,
+        typer.Option("--resample-labels", help="Label volumes onto the grid of their image."),
+    ] = False,
+    copy_header: Annotated[
+        bool,
+        typer.Option("--copy-header", help="Label volumes get the place in space of their image."),
+    ] = False,
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option("--drop-duplicates", help="Leave out images with the pixels of another."),
+    ] = False,
+    settings: Settings = None,
+) -> None:
+    """Write a mended copy of a data set, and a log of every file changed. The source stays."""
+    from crosslinknet.curation.asked import Asked, parse_labels
+    from crosslinknet.curation.fix import fix as mend
+
+    asked = Asked(
+        parse_labels(labels or []), threshold, resample_labels, copy_header, drop_duplicates
+    )
+    with bars_shown(KEPT) as bars:
+        told = mend(data, out, asked, tuple(settings or ()), track_on(bars))
+    for line in told:
+        print(line)
+    print(f"Wrote {out}, every change in {out / 'fix_log.csv'}")
+
+
+@app.command(epilog="Example: xln data convert data/ -o Dataset501_lung --to nnunet")
+def convert(
+    data: Data,
+    out: Out,
+    to: Annotated[
+        str, typer.Option("--to", metavar="LAYOUT", help="nnunet, folders, coco, csv or nifti.")
+    ],
+    settings: Settings = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="CONFIG", help="Take data, image and split from it."),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="nnunet: name of a channel, as CT; repeatable."),
+    ] = None,
+) -> None:
+    """Write a data set in another layout; pixels, masks, subjects and folds stay what they are."""
+    from crosslinknet.curation.convert import convert as write
+
+    with bars_shown(KEPT) as bars:
+        told = write(
+            data, out, to, tuple(settings or ()), config, tuple(channel or ()), track_on(bars)
+        )
+    for line in told:
+        print(line)
+    print(f"Wrote {out}")
 
 
 @app.command(epilog="Example: xln data twin kits19 -o twin")

@@ -13,7 +13,7 @@ from typing import Any
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.errors import DataError
-from crosslinknet.readers import READERS, files_of, is_image, stem_of
+from crosslinknet.readers import READERS, files_of, is_drawn, is_image, stem_of
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,8 @@ def check_files(cases: Sequence[CaseFiles], path: Path) -> None:
             f"{path} names {len(missing)} files that do not exist: {listed(missing, 3)}. Paths "
             f"start at {path.parent}."
         )
-    strange = [file for file in files if not is_image(file)]
+    outlines = {file for case in cases for file in case.masks if is_drawn(file)}
+    strange = [file for file in files if not is_image(file) and file not in outlines]
     if strange:
         raise DataError(
             f"{path} names {len(strange)} files of kinds that are not read: {listed(strange, 3)}. "

@@ -50,7 +50,7 @@ def find(data: DataConfig) -> Found:
     Raises:
         DataError: no such file or several, missing files, images twice, cells that make no sense.
     """
-    path = _manifest(data)
+    path = manifest_path(data)
     rows = _table(path)
     for column in ("image", "id", "spacing", "fold", "subject"):
         empty = [row.line for row in rows if not row.cells.get(column)]
@@ -87,7 +87,12 @@ def _candidates(data: DataConfig) -> list[Path]:
     return [path for path in sorted(data.root.glob("*.csv")) if _has_columns(path)]
 
 
-def _manifest(data: DataConfig) -> Path:
+def manifest_path(data: DataConfig) -> Path:
+    """The CSV file of a data set.
+
+    Raises:
+        DataError: there is none, or several that it could be.
+    """
     candidates = _candidates(data)
     if not candidates:
         raise DataError(
@@ -183,12 +188,17 @@ def _case(name: str, row: Row, path: Path, data: DataConfig) -> CaseFiles:
         subject=subject,
         images=images,
         mask=path.parent / cells["mask"],
-        spacing=_spacing(cells.get("spacing", ""), where),
+        spacing=parse_spacing(cells.get("spacing", ""), where),
         fold=_fold(cells.get("fold", ""), where),
     )
 
 
-def _spacing(text: str, where: str) -> tuple[float, float, float] | None:
+def parse_spacing(text: str, where: str) -> tuple[float, float, float] | None:
+    """Three lengths in mm, ``dz dy dx``; None for an empty text.
+
+    Raises:
+        DataError: not three numbers above 0.
+    """
     if not text:
         return None
     try:

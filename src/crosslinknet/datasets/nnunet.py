@@ -1,10 +1,13 @@
 """nnU-Net v2 raw datasets: ``dataset.json``, ``imagesTr/CASE_0000.ext``, ``labelsTr/CASE.ext``.
 
-A ``splits_final.json`` beside them gives the folds; its "val" is what a fold is tested on.
+A ``splits_final.json`` beside them gives the folds; its "val" is what a fold is tested on. A
+``subjects.csv`` with the columns case and subject says who is who, and spacing where pictures
+cannot; ``xln data convert`` writes it.
 Source: nnU-Net's documentation/dataset_format.md, version 2.
-Order: matches, find, read_splits_final, then the parts of dataset.json and the files.
+Order: matches, find, read_splits_final, then the parts of dataset.json and the files, subjects.
 """
 
+import csv
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +23,7 @@ from crosslinknet.datasets.found import (
     subject_rule,
     without_mask,
 )
+from crosslinknet.datasets.manifest import parse_spacing
 from crosslinknet.errors import DataError
 from crosslinknet.files import read_json
 from crosslinknet.readers import READERS, stem_of, suffix_of
@@ -72,14 +76,17 @@ def find(data: DataConfig) -> Found:
     if stated != len(images):
         notes.append(f"dataset.json states numTraining {stated}, imagesTr has {len(images)} cases")
     splits = data.root / "splits_final.json"
+    table = data.root / "subjects.csv"
+    stated_of = _subjects(table, sorted(set(images) & set(labels))) if table.is_file() else {}
+    by_table = bool(stated_of) and data.subject is None
     return Found(
         layout="nnunet",
         cases=tuple(
-            CaseFiles(case, _subject(case, files[0], data), files, labels[case])
+            _case(case, files, labels[case], stated_of.get(case, {}), data)
             for case, files in sorted(images.items())
             if case in labels
         ),
-        subject_rule=subject_rule(data.subject),
+        subject_rule="column 'subject' of subjects.csv" if by_table else subject_rule(data.subject),
         label_values=values,
         channels=channels,
         splits=read_splits_final(splits) if splits.is_file() else None,
@@ -181,5 +188,29 @@ def _channel_files(folder: Path, ending: str, channels: int) -> dict[str, tuple[
     return {case: tuple(found[i] for i in sorted(found)) for case, found in files.items()}
 
 
-def _subject(case: str, path: Path, data: DataConfig) -> str:
-    return case if data.subject is None else subject_of(case, data.subject, path)
+def _case(
+    case: str, images: tuple[Path, ...], label: Path, stated: dict[str, str], data: DataConfig
+) -> CaseFiles:
+    subject = stated.get("subject", case)
+    if data.subject is not None:
+        subject = subject_of(case, data.subject, images[0])
+    spacing = parse_spacing(stated.get("spacing") or "", f"subjects.csv, case {case}")
+    return CaseFiles(case, subject, images, label, spacing)
+
+
+def _subjects(path: Path, cases: list[str]) -> dict[str, dict[str, str]]:
+    """The row of each case."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a UTF-8 CSV file ({error}).") from error
+    stated = {row.get("case") or "": row for row in rows}
+    silent = [case for case in cases if not stated.get(case, {}).get("subject")]
+    if silent or len(stated) < len(rows):
+        raise DataError(
+            f"{path} must name the subject of every case once, in the columns case and subject; it "
+            f"has {len(rows)} rows and says nothing of {listed(silent) or 'none'}. Complete it, or "
+            "remove it and state data.subject."
+        )
+    return stated

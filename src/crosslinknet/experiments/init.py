@@ -2,7 +2,7 @@
 
 Nothing is guessed in silence: every choice is told with its reason, and the config can be
 read and changed before anything is trained.
-Order: init, then what it looks at: a part of the cases, images, masks, subjects and folds.
+Order: init, then what it looks at: a part of the cases, images, subjects and folds.
 """
 
 import re
@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 
 from crosslinknet.case import CaseFiles
-from crosslinknet.config import WINDOWS, DataConfig, override, parse_config, to_yaml
+from crosslinknet.config import WINDOWS, override, parse_config, to_yaml
 from crosslinknet.datasets import Found, find_cases
+from crosslinknet.datasets.proposal import look_at_masks, refuse_jpg_masks, section_for
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
 from crosslinknet.geometry import SliceAxis
-from crosslinknet.readers import count_values, files_of, is_drawn, read_image, suffix_of
+from crosslinknet.readers import files_of, read_image
 
 MOST_CASES, MOST_BYTES, LEAST_CASES = 1000, 2**28, 10  # that are opened, spread over the set
 LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
 THICK = 1.5  # voxels this much longer in one direction: slices are cut across it
 HOUNSFIELD = -500  # values below are air in CT
-MOST_VALUES = 12  # masks with more values are asked about
 LEAST_DRAWS = 100  # slices an epoch has at least; with fewer, sixty epochs are too few steps
-JPG = (".jpg", ".jpeg")
 SUBJECT_HINTS = (r"(sub-[a-zA-Z0-9]+)", r"^(.+)[_-]")  # BIDS; all of a name but its last part
 
 
@@ -54,10 +53,7 @@ def init(
     data, out = Path(data), Path(out)
     if out.exists() and not force:
         raise UsageError(f"{out} exists. Choose another -o, or replace it with --force.")
-    root: dict[str, Any] = {"root": str(data.resolve())}
-    if data.is_file():
-        root = {"root": str(data.parent.resolve()), "images": data.name, "layout": "csv"}
-    stated = override({"data": root}, settings)
+    stated = override({"data": section_for(data)}, settings)
     wanted = parse_config(stated, "xln init")
     found = find_cases(wanted.data)
     known = found.suggestions
@@ -223,80 +219,6 @@ def _channels(looks: Sequence[Look]) -> int:
             f"the images have different numbers of channels: {text}. Convert them to one kind."
         )
     return max(counts)
-
-
-def refuse_jpg_masks(cases: Sequence[CaseFiles], data: DataConfig) -> None:
-    """Ask for ``data.threshold``, which alone makes labels of JPG masks."""
-    masks = [path for case in cases for path in case.masks]
-    lossy = [path for path in masks if suffix_of(path) in JPG]
-    if lossy and data.threshold is None:
-        raise DataError(
-            f"{len(lossy)} of {len(masks)} masks are JPG, {lossy[0]} for one, whose compression "
-            "changes values near every edge. State where the target begins, as in "
-            "-s data.threshold=127 (pixels above it are foreground), or save the masks as PNG."
-        )
-
-
-def look_at_masks(
-    found: Found, cases: Sequence[CaseFiles], data: DataConfig
-) -> tuple[dict[str, list[int | str]], str]:
-    """Values of the masks: the label_map and why."""
-    if data.threshold is not None:
-        return {"foreground": [1]}, f"pixels above {data.threshold} of the masks are foreground"
-    if "label_map" in found.suggestions.get("data", {}):
-        proposed = found.suggestions["data"]["label_map"]
-        return proposed, f"data.label_map {proposed}, as the recipe {found.layout} proposes"
-    if found.label_values:
-        stated = _named(found.label_values)
-        return stated, f"data.label_map {stated}, as the data set states"
-    masks = [path for case in cases for path in case.masks]
-    counts: Counter[int | str] = Counter()
-    kinds: dict[bool, Path] = {}  # colours or names, or not: a mask of that kind
-    for case in (case for case in cases if case.masks):
-        held = count_values(case)
-        counts.update(held)
-        kinds.setdefault(any(isinstance(value, str) for value in held), case.masks[0])
-    if len(kinds) > 1:
-        raise DataError(
-            f"{kinds[True]} is a mask of colours or names, {kinds[False]} one of grey values. Save "
-            "all masks as one kind."
-        )
-    values = sorted((v for v in counts if v not in (0, "#000000")), key=lambda v: (str(type(v)), v))
-    drawn = any(is_drawn(path) for path in masks)
-    if not values:
-        raise DataError(
-            f"the {len(masks)} masks that were opened, {masks[0]} for one, are all empty (value 0 "
-            "only). Check that these are the masks; choose others with -s data.masks=FOLDER"
-        )
-    if len(values) > MOST_VALUES and not drawn:
-        raise DataError(
-            f"the masks, {masks[0]} for one, hold {len(values)} different values: "
-            f"{', '.join(map(str, values[:8]))}, ... If they are grey pictures, state where the "
-            "target begins, as in -s data.threshold=127; if they are labels, name them all, as in "
-            "-s 'data.label_map={liver: [1], kidneys: [2, 3]}'"
-        )
-    pixels = ", ".join(f"{value} ({number} px)" for value, number in counts.most_common())
-    if drawn:
-        labels = _named({str(value): [value] for value in values})
-        return (
-            labels,
-            f"outlines hold {pixels}: data.label_map {labels}, by the names of the labels",
-        )
-    names = ["foreground"] if len(values) == 1 else [f"class_{v}".replace("#", "") for v in values]
-    labels = {name: [value] for name, value in zip(names, values, strict=True)}
-    hint = ", or join values, as in {all: [1, 2]}" if len(values) > 1 else ""
-    return labels, f"masks hold {pixels}: data.label_map {labels}; give better names{hint}"
-
-
-def _named(values: Mapping[str, Sequence[int | str]]) -> dict[str, list[int | str]]:
-    """A label map with class names that may be written: letters, digits and _ . + - alone."""
-    labels: dict[str, list[int | str]] = {}
-    for name, members in values.items():
-        plain = re.sub(r"[^\w.+-]+", "_", name)
-        while plain in labels:
-            plain += "_"
-        labels[plain] = list(members)
-    return labels
 
 
 def look_at_subjects(found: Found) -> tuple[int, list[str]]:

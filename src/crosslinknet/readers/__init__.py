@@ -219,12 +219,30 @@ def read_mask(
             f"data.threshold is {threshold}, which leaves the mask values 0 and 1, but "
             "data.label_map names others. Write it as {NAME: [1]}, or remove the threshold."
         )
+    values, grid = read_values(path, slice_axis, colour=table.colour, threshold=threshold)
+    return encode(values, table, str(path)), grid
+
+
+def read_values(
+    path: Path, slice_axis: SliceAxis, *, colour: bool = False, threshold: int | None = None
+) -> tuple[NDArray[np.integer], Grid]:
+    """Read the values of a mask file (D, H, W), whatever they mean, and its grid.
+
+    Args:
+        path: a file with a suffix of READERS.
+        slice_axis: as for the image.
+        colour: values are colours, 0xRRGGBB.
+        threshold: pixels above it count as value 1, all others as 0; None takes the values.
+
+    Raises:
+        DataError: as for an image; a JPG without threshold; values that are no whole numbers.
+    """
     values, grid = _format(path).read_values(
-        path, slice_axis, colour=table.colour, lossy=threshold is not None
+        path, slice_axis, colour=colour, lossy=threshold is not None
     )
     if threshold is not None:
         values = (values > threshold).astype(np.uint8)
-    return encode(_whole(values, path), table, str(path)), grid
+    return _whole(values, path), grid
 
 
 def count_values(files: CaseFiles, slice_axis: SliceAxis = 0) -> dict[int | str, int]:
@@ -299,6 +317,32 @@ def read_case(files: CaseFiles, data: DataConfig, image: ImageConfig) -> Case:
     return Case(files.id, files.subject, _kept(pixels, files), codes, _kept_grid(grid, files))
 
 
+def write_image(path: Path, image: NDArray[Any], grid: Grid, like: Path | None = None) -> None:
+    """Write an image (D, C, H, W) so that reading it gives the same array.
+
+    Args:
+        path: NIfTI, or a picture with the suffix that ``image.suffix_for`` names.
+        image: in the number type in which it is to be stored.
+        grid: where the pixels lie; pictures keep nothing of it.
+        like: a file whose header and axes a NIfTI result gets.
+
+    Raises:
+        DataError: a format that cannot hold the image.
+        SystemProblem: the disk refuses.
+    """
+    if suffix_of(path) in (".nii", ".nii.gz"):
+        nifti.write_image(path, image, grid, like)
+        return
+    suits = pictures.suffix_for(image)
+    if suits is None or (suffix_of(path) != suits and suffix_of(path) not in (".tif", ".tiff")):
+        depth, channels = image.shape[:2]
+        raise DataError(
+            f"{path.name} cannot hold {depth} slices of {channels} channels of type {image.dtype}; "
+            f"write {suits or '.nii.gz'}."
+        )
+    pictures.write_image(path, image, grid, like)
+
+
 def write_mask(
     path: Path, codes: NDArray[np.integer], table: LabelTable, grid: Grid, like: Path | None
 ) -> None:
@@ -315,8 +359,19 @@ def write_mask(
         DataError: a format that cannot hold the values.
         SystemProblem: the disk refuses.
     """
-    reader = _writer(path)
-    reader.write_values(path, to_values(codes, table), grid, like, colour=table.colour)
+    write_values(path, to_values(codes, table), grid, like, colour=table.colour)
+
+
+def write_values(
+    path: Path,
+    values: NDArray[np.integer],
+    grid: Grid,
+    like: Path | None,
+    *,
+    colour: bool = False,
+) -> None:
+    """Write mask values (D, H, W), uint8 or uint16, or colours; the rest as ``write_mask``."""
+    _writer(path).write_values(path, values, grid, like, colour=colour)
 
 
 def write_probabilities(

@@ -85,6 +85,29 @@ def write_values(
     _write(path, values)
 
 
+def suffix_for(image: NDArray[Any]) -> str | None:
+    """The suffix of a picture that keeps an image (D, C, H, W) exactly, None where there is none.
+
+    PNG holds a slice of 8- or 16-bit grey or 8-bit RGB; TIFF several, and 32-bit grey too.
+
+    >>> suffix_for(np.zeros((1, 3, 4, 4), np.uint8)), suffix_for(np.zeros((2, 1, 4, 4), np.float32))
+    ('.png', '.tif')
+    """
+    slices, channels = image.shape[:2]
+    kinds = {1: ("uint8", "uint16", "int32", "float32"), 3: ("uint8",)}.get(channels, ())
+    if image.dtype.name not in kinds:
+        return None
+    return ".png" if slices == 1 and image.dtype.kind == "u" else ".tif"
+
+
+def write_image(path: Path, image: NDArray[Any], grid: Grid, like: Path | None) -> None:
+    """Write an image (D, C, H, W) as a picture of ``suffix_for``, atomically.
+
+    ``grid`` and ``like`` have no meaning for pictures.
+    """
+    _write(path, image[:, 0] if image.shape[1] == 1 else image.transpose(0, 2, 3, 1))
+
+
 def write_probabilities(
     path: Path,
     probs: NDArray[np.float32],
@@ -250,7 +273,7 @@ def _write(path: Path, values: NDArray[Any]) -> None:
         raise DataError(f"{path.name}: {kind} holds one slice, not {len(values)}. Use .tif.")
     if kind == "BMP" and values.dtype != np.uint8:
         raise DataError(f"{path.name}: BMP holds 8 bits, the values need 16. Use .png or .tif.")
-    first, *others = [Image.fromarray(page) for page in values]
+    first, *others = [Image.fromarray(np.ascontiguousarray(page)) for page in values]
     options: dict[str, Any] = {}
     if kind == "TIFF":
         options = {"save_all": True, "append_images": others, "compression": "tiff_deflate"}

@@ -83,6 +83,19 @@ def write_values(
     _write(path, values, grid, like)
 
 
+def write_image(path: Path, image: NDArray[Any], grid: Grid, like: Path | None) -> None:
+    """Write an image (D, C, H, W) in its own number type; several channels are a fourth axis.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        image: integers or real numbers.
+        grid: where the voxels lie.
+        like: as in ``write_values``.
+    """
+    voxels = image[:, 0] if image.shape[1] == 1 else np.moveaxis(image, 1, -1)  # (D, H, W[, C])
+    _write(path, voxels, grid, like)
+
+
 def write_probabilities(
     path: Path,
     probs: NDArray[np.float32],
@@ -192,10 +205,11 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> No
     if like is not None and like.name.lower().endswith((".nii", ".nii.gz")):
         file = _like(voxels, like)
     else:
-        file = nib.Nifti1Image(voxels, stored_affine(grid, voxels.shape[:3]))
+        affine = stored_affine(grid, voxels.shape[:3])
+        file = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
         if grid.affine is None and grid.spacing is not None:
             file.header.set_zooms((*grid.spacing, 1.0)[: voxels.ndim])
-        file.header.set_xyzt_units("mm")
+        file.header.set_xyzt_units("unknown" if grid.spacing is None else "mm")
     with atomic_path(path) as temporary:
         nib.save(file, temporary)
 
@@ -215,4 +229,4 @@ def _like(voxels: NDArray[Any], like: Path) -> Any:
     if voxels.ndim == 3:
         voxels = voxels.reshape(stored)  # a 2D file stays 2D
     kind = nib.Nifti2Image if isinstance(reference, nib.Nifti2Image) else nib.Nifti1Image
-    return kind(voxels, reference.affine, header)
+    return kind(voxels, reference.affine, header, dtype=voxels.dtype)

@@ -1,0 +1,205 @@
+"""Another layout: any data set that is read, written as nnU-Net v2, folders, COCO, CSV or NIfTI.
+
+Nothing is lost on the way, or the case is refused with the reason: pixels and their type, masks,
+place in space, subjects and folds. The work may be stopped at any moment and goes on by the same
+command. Order: TARGETS, convert, what is known before it, its folds, the record.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from crosslinknet.config import SplitConfig
+from crosslinknet.curation.ledger import open_ledger
+from crosslinknet.curation.nnunet import NNUNET
+from crosslinknet.curation.targets import (
+    COCO,
+    CSV,
+    FOLDERS,
+    NIFTIS,
+    Folds,
+    Target,
+    Work,
+    category_numbers,
+)
+from crosslinknet.curation.work import (
+    Checksums,
+    Track,
+    files_of,
+    quietly,
+    refuse_place,
+    remove_all,
+    stated_config,
+)
+from crosslinknet.datasets import Found, find_cases
+from crosslinknet.datasets.proposal import look_at_masks, refuse_jpg_masks
+from crosslinknet.errors import DataError, UsageError, suggest
+from crosslinknet.files import write_json
+from crosslinknet.labels import label_table, merge_values
+from crosslinknet.splits import make_splits
+
+TARGETS: dict[str, Target] = {
+    "nnunet": NNUNET,
+    "folders": FOLDERS,
+    "coco": COCO,
+    "csv": CSV,
+    "nifti": NIFTIS,
+}
+LEDGER = "convert_ledger.jsonl"
+RECORD = "conversion.json"
+SCHEMA = "crosslinknet/conversion/1"
+LAST = (  # files that describe all cases
+    *("dataset.json", "subjects.csv", "splits_final.json", "manifest.csv", "annotations.json"),
+    RECORD,
+)
+NNUNET_FOLDS = 5  # as many as nnU-Net draws by itself
+
+
+def convert(
+    data: str | Path,
+    out: str | Path,
+    to: str,
+    settings: tuple[str, ...] = (),
+    config: Path | None = None,
+    channels: tuple[str, ...] = (),
+    track: Track = quietly,
+) -> list[str]:
+    """Write a data set in another layout.
+
+    Args:
+        data: folder, or CSV manifest.
+        out: folder of the result; it may hold a part of it already.
+        to: a key of TARGETS.
+        settings: ``key=value`` texts for the sections data, image and split.
+        config: a config file that says these things.
+        channels: names of the image channels, for nnU-Net.
+        track: draws a bar.
+
+    Returns:
+        What was done, a sentence each.
+
+    Raises:
+        UsageError: an unknown target, an impossible setting, a folder that holds something else.
+        DataError: data that cannot be read, or that the target cannot hold.
+        SystemProblem: the disk refuses.
+    """
+    data, out = Path(data), Path(out)
+    if to not in TARGETS:
+        raise UsageError(f"--to {to!r} is no known layout{suggest(to, TARGETS)}")
+    if channels and to != "nnunet":
+        raise UsageError(f"--channel names channels for nnU-Net; --to {to} keeps no names.")
+    target = TARGETS[to]
+    work, told = _plan(data, out, to, settings, config, channels)
+    root, cases = work.config.data.root, work.found.cases
+    same = target.settings(work, track)
+    jobs = [case for case in cases if target.wants(case)]
+    fixed = {
+        "to": to,
+        "data": work.config.data.model_dump(mode="json"),
+        "slice_axis": work.config.image.slice_axis,
+        **same,
+    }
+    checksums, abouts, skipped = Checksums(root), dict[str, dict[str, Any]](), 0
+    with open_ledger(out / LEDGER, fixed, [case.id for case in jobs]) as ledger:
+        for case in track(jobs, "converting"):
+            sources = checksums.of(files_of(case))
+            entry = ledger.finished(case.id, sources)
+            if entry is None:
+                remove_all(out, LAST)  # while cases are missing nothing says otherwise
+                results, about = target.write(case, work, same)
+                entry = ledger.record(case.id, sources, results, about)
+            else:
+                skipped += 1
+            abouts[case.id] = entry.about
+        names, notes = target.finish(work, abouts, same)
+        remove_all(out, LAST, keep={*names, RECORD})
+        write_json(out / RECORD, _record(to, work))
+    if skipped:
+        told.append(f"{skipped} of {len(jobs)} cases were there already, verified by checksum")
+    if work.config.data.threshold is not None and to == "csv":
+        notes.append(
+            f"the masks stay as they are: keep data.threshold={work.config.data.threshold}"
+        )
+    return [*told, *notes, f"read it with data.label_map: {_shown(work.label_map)}"]
+
+
+def _plan(
+    data: Path,
+    out: Path,
+    to: str,
+    settings: tuple[str, ...],
+    config: Path | None,
+    channels: tuple[str, ...],
+) -> tuple[Work, list[str]]:
+    """Everything that is known before the first image is read, and what to tell of it."""
+    chosen, stated = stated_config(data, settings, config)
+    refuse_place(chosen.data.root, out)
+    found = find_cases(chosen.data)
+    _refuse_names(found)
+    refuse_jpg_masks(found.cases, chosen.data)
+    told = [f"{len(found.cases)} cases, layout {found.layout}", *found.notes]
+    if "label_map" not in stated["data"]:
+        labels, sentence = look_at_masks(found, found.cases, chosen.data)
+        section = chosen.data.model_copy(update={"label_map": labels})
+        chosen = chosen.model_copy(update={"data": section})
+        told.append(sentence)
+    table = label_table(chosen.data.label_map)
+    folds, sentence = _folds(found, chosen.split, "folds" in stated.get("split", {}), to)
+    subjects = len({case.subject for case in found.cases})
+    told.append(f"{subjects} subjects, by {found.subject_rule}{sentence}")
+    numbers = merge_values(table)[0] if TARGETS[to].renumbers(table) else None
+    work = Work(out, found, chosen, table, folds, channels, numbers, {})
+    return Work(out, found, chosen, table, folds, channels, numbers, _label_map(work, to)), told
+
+
+def _refuse_names(found: Found) -> None:
+    hidden = [case.id for case in found.cases if case.id.startswith(".")]
+    if hidden:
+        raise DataError(f"{hidden[0]!r} begins with a dot, as hidden files do. Rename the case.")
+
+
+def _folds(found: Found, split: SplitConfig, counted: bool, to: str) -> tuple[Folds | None, str]:
+    """Folds that are given; for nnU-Net, which knows no subjects, also folds by subject."""
+    subjects = len({case.subject for case in found.cases})
+    given = split.file is not None or found.splits is not None
+    given = given or any(case.fold is not None for case in found.cases)
+    several = subjects < len(found.cases)  # images of one subject
+    if not given and (to != "nnunet" or not several):
+        return None, ""
+    if not given and subjects < 2:
+        return None, "; one subject cannot be split, so the folds that nnU-Net draws will leak"
+    count = split.folds if counted else min(NNUNET_FOLDS, subjects)
+    splits = make_splits(found, split.model_copy(update={"validation": 0.0, "folds": count}))
+    return [([*f.train, *f.validation], list(f.test)) for f in splits.folds], f"; {splits.rule}"
+
+
+def _label_map(work: Work, to: str) -> dict[str, list[int | str]]:
+    """The label map that reads the result."""
+    table = work.table
+    if to == "coco":
+        _, numbers = merge_values(table)
+        named = {number: name for name, number in category_numbers(work).items()}
+        return {name: [named[n] for n in members] for name, members in numbers.items()}
+    if work.number is not None:
+        return {name: list(members) for name, members in merge_values(table)[1].items()}
+    if table.names:
+        values = dict(zip(table.names, table.values, strict=True))
+        stated = work.config.data.label_map
+        return {name: [values[str(label)] for label in labels] for name, labels in stated.items()}
+    return work.config.data.label_map
+
+
+def _record(to: str, work: Work) -> dict[str, Any]:
+    """What a reader of the folder should know; no times, no places."""
+    return {
+        "schema": SCHEMA,
+        "to": to,
+        "from": work.found.layout,
+        "cases": len(work.found.cases),
+        "subjects": len({case.subject for case in work.found.cases}),
+        "subject_rule": work.found.subject_rule,
+        "label_map": work.label_map,
+    }
+
+
+def _shown(label_map: dict[str, list[int | str]]) -> str:
+    return "{" + ", ".join(f"{k}: [{', '.join(map(str, v))}]" for k, v in label_map.items()) + "}"
