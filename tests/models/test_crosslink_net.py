@@ -532,7 +532,7 @@ def test_small_images_and_other_channels_are_refused():
         ("crosslink-net", {"presett": "paper"}, "presett is unknown; did you mean 'preset'"),
         ("crosslink-net", {"attention_blocks": (0,)}, "attention_blocks"),
         ("crosslink-net", {"widths": (8, 16)}, "five even numbers"),
-        ("crosslink-net", {"widths": 8}, "cannot be built with"),
+        ("crosslink-net", {"widths": 8}, "widths 8 must be five even numbers"),
         ("hor-crosslink", {"family": "table1"}, "did you mean 'table3'"),
         ("ver-crosslink", {"preset": "paper"}, "preset is unknown"),
         ("unet5", {"family": "txt"}, "did you mean 'text'"),
