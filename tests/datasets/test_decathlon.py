@@ -91,9 +91,9 @@ def test_files_that_are_missing_strange_or_listed_twice_are_errors(tmp_path):
     make(tmp_path, ABOUT | {"training": [ABOUT["training"][0]] * 2}, None)
     with pytest.raises(DataError, match=r"uses 1 images in several cases"):
         found(tmp_path)
-    entry = {"image": "a.mat", "label": "labelsTr/liver_1.nii.gz"}
-    make(tmp_path, ABOUT | {"training": [entry]}, ["a.mat"])
-    with pytest.raises(DataError, match=r"names 1 files of kinds that are not read: .*a\.mat"):
+    entry = {"image": "a.gif", "label": "labelsTr/liver_1.nii.gz"}
+    make(tmp_path, ABOUT | {"training": [entry]}, ["a.gif"])
+    with pytest.raises(DataError, match=r"names 1 files of kinds that are not read: .*a\.gif"):
         found(tmp_path)
 
 

@@ -107,7 +107,7 @@ TREES = {
 
 
 def test_every_layout_is_tried_here_or_has_a_twin():
-    assert set(TREES) | set(TWINS) == set(LAYOUTS)
+    assert set(LAYOUTS) - set(TREES) - {"dicom"} <= set(TWINS)  # dicom: test_dicom.py
 
 
 @pytest.mark.parametrize("layout", TREES)
