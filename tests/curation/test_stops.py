@@ -68,7 +68,7 @@ def test_a_work_killed_at_random_moments_ends_as_if_it_had_not_been(source, tmp_
     in_one_go(source, whole)
     expected = tree(whole)
     rng = np.random.default_rng()
-    moments = sorted(rng.choice(np.arange(1, CASES - 5), 2, replace=False).tolist())
+    moments = sorted(rng.choice(np.arange(1, CASES // 2), 2, replace=False).tolist())
     for moment in moments:
         process = begin(words, source, out)
         wait_for_lines(process, out / ledger, moment)
@@ -86,15 +86,19 @@ def test_a_work_killed_at_random_moments_ends_as_if_it_had_not_been(source, tmp_
 
 def test_ctrl_c_is_code_130_and_says_how_to_go_on(source, tmp_path):
     words, in_one_go, ledger = WORKS["fix"]
-    process = begin(words, source, tmp_path / "out")
-    wait_for_lines(process, tmp_path / "out" / ledger, 3)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
+    for attempt in range(5):  # a busy machine may let the work end before the signal arrives
+        out = tmp_path / f"out{attempt}"
+        process = begin(words, source, out)
+        wait_for_lines(process, out / ledger, 1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+        if process.returncode != 0:
+            break
     assert process.returncode == 130
     said = b"xln: Stopped. Finished files are kept; the same command goes on.\n"
     assert errors == said
-    told = in_one_go(source, tmp_path / "out")
-    assert not list((tmp_path / "out").rglob(".tmp-*"))  # also what the stop may have left
+    told = in_one_go(source, out)
+    assert not list(out.rglob(".tmp-*"))  # also what the stop may have left
     assert "files were there already, verified by checksum" in told[1]
 
 
