@@ -89,7 +89,7 @@ def test_ctrl_c_is_code_130_and_says_how_to_go_on(source, tmp_path):
     for attempt in range(5):  # a busy machine may let the work end before the signal arrives
         out = tmp_path / f"out{attempt}"
         process = begin(words, source, out)
-        wait_for_lines(process, out / ledger, 1)
+        wait_for_lines(process, out / ledger, 3)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
         if process.returncode != 0:
