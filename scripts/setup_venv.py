@@ -59,13 +59,16 @@ def torch_attempts(nvidia: bool) -> list[list[str]]:
 
 
 def install_package(constraints: str) -> None:
-    """Install crosslinknet, editable, with its tools; the torch that is there stays."""
+    """Install crosslinknet, editable, with its tools and the extras that its tests need.
+
+    The torch that is there stays.
+    """
     torch = subprocess.check_output(
         [PYTHON, "-c", "from importlib.metadata import version; print(version('torch'))"], text=True
     ).strip()
     used = VENV / "constraints.txt"
     used.write_text(re.sub(r"(?m)^torch==.*$", f"torch=={torch}", constraints), encoding="utf-8")
-    run(PYTHON, "-m", "pip", "install", "--constraint", used, "--editable", f"{ROOT}[dev]")
+    run(PYTHON, "-m", "pip", "install", "--constraint", used, "--editable", f"{ROOT}[dev,io]")
 
 
 def pinned(constraints: str, name: str) -> str:

@@ -20,7 +20,7 @@ from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of
 from crosslinknet.geometry import Grid, Placement, place
 from crosslinknet.labels import label_table
 from crosslinknet.preprocess import fit_image, fit_mask, normalise
-from crosslinknet.readers import is_drawn, read_case
+from crosslinknet.readers import data_files, is_drawn, read_case
 
 FORMAT = 2  # raise it when the pixels of an entry would come out otherwise
 
@@ -125,11 +125,18 @@ def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -
 
 
 def content_hash(path: Path, folder: Path) -> str:
-    """Hash of a file's bytes, remembered in ``folder`` while its size and time of change stay.
+    """Hash of an image's bytes, remembered in ``folder`` while size and time of change stay.
+
+    Where the voxels stand in a second file (MHD, NHDR), both count.
 
     Raises:
         DataError: the file cannot be read.
     """
+    hashes = [_file_hash(file, folder) for file in (path, *data_files(path)[1:])]
+    return hashes[0] if len(hashes) == 1 else sha256_of_json(hashes)
+
+
+def _file_hash(path: Path, folder: Path) -> str:
     try:
         status = path.stat()
         path.open("rb").close()

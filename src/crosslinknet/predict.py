@@ -35,8 +35,16 @@ from crosslinknet.readers import (
     write_probabilities,
 )
 
-KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images
-MASK_SUFFIX: dict[str, str] = {}  # of other volumes; else PNG
+KEPT = (
+    ".png",
+    ".tif",
+    ".tiff",
+    ".nii",
+    ".nii.gz",
+    ".mha",
+    ".nrrd",
+)  # formats of masks as of images
+MASK_SUFFIX = {".mhd": ".mha", ".nhdr": ".nrrd"}  # of other volumes; else PNG
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 
@@ -328,9 +336,9 @@ def _files(pattern: str) -> list[Path]:
         found = sorted(Path(name) for name in names if is_image(Path(name)))
     if not found:
         raise DataError(
-            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI). Give a "
-            "file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'; folders in "
-            "folders are searched with 'scans/**/*.nii.gz'."
+            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI, MHA, "
+            "NRRD). Give a file, a folder of files, or a pattern in quotes such as "
+            "'scans/*.nii.gz'; folders in folders are searched with 'scans/**/*.nii.gz'."
         )
     return found
 

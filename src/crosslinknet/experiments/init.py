@@ -20,7 +20,7 @@ from crosslinknet.datasets import Found, find_cases
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
 from crosslinknet.geometry import SliceAxis
-from crosslinknet.readers import count_values, read_image, suffix_of
+from crosslinknet.readers import count_values, is_volume, read_image, suffix_of
 
 MOST_CASES, MOST_BYTES, LEAST_CASES = 1000, 2**28, 10  # that are opened, spread over the set
 LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
@@ -128,7 +128,7 @@ def look_at_images(
     """Slices, size, channels and intensities: the ``image`` section and why."""
     looks = [look(case, "axial" if axis is None else axis) for case in cases]
     told = []
-    volumes = any(suffix_of(path).startswith(".nii") for case in cases for path in case.images)
+    volumes = any(is_volume(path) for case in cases for path in case.images)
     if volumes and axis is None:
         axis, sentence = _plane(looks)
         told.append(sentence)

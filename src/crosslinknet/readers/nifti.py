@@ -1,27 +1,35 @@
 """NIfTI volumes: slices along a stated axis on the way in, the file's own axes on the way out.
 
-A plane's name (axial, coronal, sagittal) turns the volume to that plane's view by its affine
-(``geometry.PLANES``); an axis number takes the axes as stored. ``Grid.turn`` remembers how.
-Order: images, masks, writing, then the geometry.
+How axes are turned stands in ``readers.volumes``. A packed file is read to its last byte, since
+only there its checksum stands. Order: what a header claims, images, masks, writing.
 """
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel import orientations
-from nibabel.affines import voxel_sizes
+from nibabel import imageglobals
 from numpy.typing import NDArray
 
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path
 from crosslinknet.geometry import PLANES, Grid, SliceAxis
+from crosslinknet.readers.guard import Claim
+from crosslinknet.readers.nifti_claims import claim_of_nifti, open_nifti
+from crosslinknet.readers.volumes import require_affine, stored_affine, turn_back, turn_volume
 
-MOST_VOXELS = 2**30
+SEVERE = 35  # of nibabel's levels: what it would repair by a guess, such as negative spacing
+
+
+def claim(path: Path) -> Claim:
+    """What the header claims, for ``readers.guard``."""
+    return claim_of_nifti(path)
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -36,7 +44,7 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
     if voxels.dtype.kind == "f" and voxels.dtype.itemsize > 4:
         with np.errstate(over="ignore"):  # infinity is found and named by the caller
             voxels = voxels.astype(np.float32)
-    turned, grid = _turn(voxels, affine, slice_axis)  # (D, H, W, C)
+    turned, grid = turn_volume(voxels, affine, slice_axis)  # (D, H, W, C)
     return np.ascontiguousarray(turned.transpose(0, 3, 1, 2)), grid  # (D, C, H, W)
 
 
@@ -65,7 +73,7 @@ def read_values(
             f"{path} holds {voxels.shape[3]} volumes (shape {voxels.shape}), a mask is one. "
             "Merge them into one volume of labels."
         )
-    turned, grid = _turn(voxels[..., 0], affine, slice_axis)
+    turned, grid = turn_volume(voxels[..., 0], affine, slice_axis)
     return np.ascontiguousarray(turned), grid  # (D, H, W)
 
 
@@ -100,12 +108,32 @@ def write_probabilities(
 
 def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Voxels (X, Y, Z, C) as stored, and the affine, both checked."""
-    try:
-        file = nib.load(path, mmap=False)
-        if not isinstance(file, nib.Nifti1Image):
-            raise nib.filebasedimages.ImageFileError(f"a file of type {type(file).__name__}")
+    with _errors_named(path), open_nifti(path) as stream:
+        head = stream.read(8)
+        stream.seek(0)
+        kind = nib.Nifti2Image if head[4:7] == b"n+2" else nib.Nifti1Image
+        file = kind.from_stream(stream)
         _check_header(file, path, slice_axis)
         voxels = np.asanyarray(file.dataobj)
+        if stream.read(1):  # at the end of a packed stream its checksum is compared
+            raise DataError(
+                f"{path} goes on behind the voxels that its header claims ({file.shape}). The "
+                "header is wrong, or another file was appended; write it anew."
+            )
+    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+    voxels = voxels.reshape((*voxels.shape, 1, 1)[: max(4, voxels.ndim)])  # (X, Y, Z, C)
+    return voxels, np.asarray(file.affine, dtype=np.float64)
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """Make every exception and warning of nibabel a DataError that names the file."""
+    logger = imageglobals.logger
+    was_disabled, logger.disabled = logger.disabled, True  # it prints what it repairs
+    try:
+        with imageglobals.ErrorLevel(SEVERE), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
     except DataError:
         raise
     except Exception as error:  # nibabel raises nearly every built-in type for broken files
@@ -113,9 +141,8 @@ def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.f
             f"{path} cannot be read as NIfTI ({error or type(error).__name__}). It may be "
             "truncated or of another kind; copy it again or leave it out."
         ) from error
-    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-    voxels = voxels.reshape((*voxels.shape, 1, 1)[: max(4, voxels.ndim)])  # (X, Y, Z, C)
-    return voxels, np.asarray(file.affine, dtype=np.float64)
+    finally:
+        logger.disabled = was_disabled
 
 
 def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
@@ -123,20 +150,9 @@ def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
     shape, kind, header = file.shape, file.get_data_dtype(), file.header
     if not 2 <= len(shape) <= 4:
         raise DataError(f"{path} has shape {shape}; expected 2 or 3 axes, or 4 with channels last.")
-    if min(shape) < 1:
-        raise DataError(f"{path} has no voxels: its shape is {shape}. Write it anew.")
-    if int(np.prod(shape, dtype=object)) > MOST_VOXELS:
-        raise DataError(
-            f"{path} claims {shape} voxels, more than {MOST_VOXELS:,}. Cut it into several files."
-        )
     if kind.fields is not None or kind.kind not in "iuf":
         raise DataError(f"{path} holds values of type {kind}; expected integers or real numbers.")
-    affine = file.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise DataError(
-            f"{path} has an affine that places no voxel (not finite, or singular): "
-            f"{np.array2string(affine, separator=', ')}. Repair its header."
-        )
+    require_affine(file.affine, path)
     if slice_axis in PLANES and not (header["qform_code"] or header["sform_code"]):
         raise DataError(
             f"{path} does not say how the patient lies (qform_code and sform_code are 0), which "
@@ -148,34 +164,13 @@ def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
         raise DataError(f"{path} measures in {unit}; expected mm. Convert its header.")
 
 
-def _turn(
-    voxels: NDArray[Any], affine: NDArray[np.float64], slice_axis: SliceAxis
-) -> tuple[NDArray[Any], Grid]:
-    """Bring the first three axes to (D, H, W); later axes stay."""
-    if isinstance(slice_axis, str):
-        ends = orientations.axcodes2ornt(tuple(PLANES[slice_axis]))
-        turn = orientations.ornt_transform(orientations.io_orientation(affine), ends)
-    else:
-        order = [slice_axis, *(axis for axis in range(3) if axis != slice_axis)]
-        turn = np.array([[order.index(axis), 1] for axis in range(3)], dtype=np.float64)
-    turned = orientations.apply_orientation(voxels, turn)
-    placed = affine @ orientations.inv_ornt_aff(turn, voxels.shape[:3])  # (d, h, w) to mm
-    dz, dy, dx = (float(size) for size in voxel_sizes(placed))
-    d, h, w = turned.shape[:3]
-    return turned, Grid((d, h, w), (dz, dy, dx), placed, turn)
-
-
 def _write(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> None:
     """Turn (D, H, W[, K]) back to the file's axes and save it."""
-    turn = np.array([[0, 1], [1, 1], [2, 1]]) if grid.turn is None else grid.turn
-    back = np.empty_like(turn)
-    for axis, (place, flip) in enumerate(turn):
-        back[int(place)] = axis, flip
-    voxels = orientations.apply_orientation(array, back)  # (X, Y, Z[, K])
+    voxels = turn_back(array, grid)  # (X, Y, Z[, K])
     if like is not None and like.name.lower().endswith((".nii", ".nii.gz")):
         file = _like(voxels, like)
     else:
-        file = nib.Nifti1Image(voxels, _stored_affine(grid, turn, voxels.shape[:3]))
+        file = nib.Nifti1Image(voxels, stored_affine(grid, voxels.shape[:3]))
         if grid.affine is None and grid.spacing is not None:
             file.header.set_zooms((*grid.spacing, 1.0)[: voxels.ndim])
         file.header.set_xyzt_units("mm")
@@ -199,12 +194,3 @@ def _like(voxels: NDArray[Any], like: Path) -> Any:
         voxels = voxels.reshape(stored)  # a 2D file stays 2D
     kind = nib.Nifti2Image if isinstance(reference, nib.Nifti2Image) else nib.Nifti1Image
     return kind(voxels, reference.affine, header)
-
-
-def _stored_affine(
-    grid: Grid, turn: NDArray[np.float64], shape: tuple[int, ...]
-) -> NDArray[np.float64] | None:
-    if grid.affine is None:
-        return None
-    there = orientations.inv_ornt_aff(turn, shape)
-    return np.asarray(grid.affine @ np.linalg.inv(there), dtype=np.float64)
