@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.labels import label_table
-from crosslinknet.readers import read_case, read_image, read_mask, write_mask
+from crosslinknet.readers import read_case, read_mask, write_mask
 
 AXES = ["axial", "coronal", "sagittal", 0, 1, 2]
 SHAPE = (3, 4, 5)

@@ -393,7 +393,8 @@ def _whole(values: NDArray[Any], path: Path) -> NDArray[np.integer]:
     """Mask values as integers; floats are accepted where they are whole numbers."""
     if values.dtype.kind in "iu":
         return values
-    whole = np.isfinite(values) & (np.rint(values) == values) & (np.abs(values) < 2**31)
+    with np.errstate(invalid="ignore"):
+        whole = np.isfinite(values) & (np.rint(values) == values) & (np.abs(values) < 2**31)
     if not whole.all():
         examples = ", ".join(f"{value:g}" for value in np.unique(values[~whole])[:5])
         raise DataError(

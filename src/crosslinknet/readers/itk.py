@@ -179,11 +179,12 @@ def _affine(reader: Any) -> NDArray[np.float64]:
     """Voxel (x, y, z) to world mm in RAS; a plane lies in the world's first two axes."""
     n = reader.GetDimension()
     place = np.eye(4)
-    directions = np.reshape(reader.GetDirection(), (n, n)) * reader.GetSpacing()
     m = min(n, 3)
-    place[:m, :m] = directions[:m, :m]
-    place[:m, 3] = reader.GetOrigin()[:m]
-    affine: NDArray[np.float64] = RAS @ place
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+        directions = np.reshape(reader.GetDirection(), (n, n)) * reader.GetSpacing()
+        place[:m, :m] = directions[:m, :m]
+        place[:m, 3] = reader.GetOrigin()[:m]
+        affine: NDArray[np.float64] = RAS @ place
     return affine
 
 

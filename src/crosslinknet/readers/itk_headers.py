@@ -26,6 +26,10 @@ META_BYTES = {
     **{"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4},
     **{"MET_UINT": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8},
 }
+COUNTED = (  # lines whose count of numbers NDims tells
+    *("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin"),
+    *("TransformMatrix", "Rotation", "Orientation"),
+)
 NRRD_TYPES = {  # bytes per voxel: names of the type
     1: "signed char, int8, int8_t, uchar, unsigned char, uint8, uint8_t",
     2: "short, short int, signed short, signed short int, int16, int16_t, ushort, "
@@ -119,32 +123,36 @@ def _meta(content: bytes, path: Path) -> Header:
         raise broken(path, "no line ElementDataFile ends its header")
     lines = _text(content[: end.end()], path)
     fields = _fields(lines, r"\s*([^=:\s][^=:]*?)\s*=\s*(.*?)\s*", path)
-    for name, expected in (("objecttype", "Image"), ("binarydata", "True")):
+    names = list(fields)
+    if "NDims" in names[min(map(names.index, {*COUNTED} & {*names}), default=0) :]:
+        raise broken(path, "its header states NDims only behind what depends on it")
+    for name, expected in (("ObjectType", "Image"), ("BinaryData", "True")):
         if fields.get(name, expected) != expected:
             raise broken(path, f"its {name} is {fields[name]!r}; only {expected!r} is read")
-    axes = _whole(_one_of(fields, ("ndims",), path), path, 1)[0]
+    axes = _whole(_one_of(fields, ("NDims",), path), path, 1)[0]
     if not 2 <= axes <= 4:
         raise broken(path, f"it has {axes} axes; expected 2, 3, or 4 with channels last")
-    sizes = _whole(_one_of(fields, ("dimsize",), path), path, axes)
-    (channels,) = _whole(fields.get("elementnumberofchannels", "1"), path, 1)
-    kind = _one_of(fields, ("elementtype",), path)
+    sizes = _whole(_one_of(fields, ("DimSize",), path), path, axes)
+    (channels,) = _whole(fields.get("ElementNumberOfChannels", "1"), path, 1)
+    kind = _one_of(fields, ("ElementType",), path)
     if kind not in META_BYTES:
         raise broken(path, f"its ElementType {kind} is none of {', '.join(META_BYTES)}")
-    spacing = _one_of(fields, ("elementspacing", "elementsize"), path)
+    spacing = _one_of(fields, ("ElementSpacing", "ElementSize"), path)
     if min(_real(spacing, path, axes)) <= 0:
         raise broken(path, f"its ElementSpacing is {spacing}")
-    origin = _one_of(fields, ("offset", "position", "origin"), path, "")
-    turned = _one_of(fields, ("transformmatrix", "rotation", "orientation"), path, "")
+    origin = _one_of(fields, ("Offset", "Position", "Origin"), path, "")
+    turned = _one_of(fields, ("TransformMatrix", "Rotation", "Orientation"), path, "")
     placed = bool(origin and turned)
     _real(origin, path, axes if origin else 0)
     _real(turned, path, axes**2 if turned else 0)
-    packed = fields.get("compresseddata", "False").lower() == "true"
-    name, skipped = fields["elementdatafile"], _skipped(fields.get("headersize", "0"), path)
+    packed = fields.get("CompressedData", "False").lower() == "true"
+    name, skipped = fields["ElementDataFile"], _skipped(fields.get("HeaderSize", "0"), path)
     data, start = (path, end.end()) if name == "LOCAL" else (_beside(path, name), skipped)
     if skipped and (packed or name == "LOCAL"):
         raise DataError(f"{path} has a HeaderSize of {skipped}. Save it as one .mha file.")
-    if packed and "compresseddatasize" in fields and data.is_file():
-        stated, stored = fields["compresseddatasize"], data.stat().st_size - start
+    if packed and data.is_file():
+        stated = _one_of(fields, ("CompressedDataSize",), path)
+        stored = data.stat().st_size - start
         if stated != str(stored):
             raise broken(path, f"its CompressedDataSize is {stated}, but {stored:,} bytes follow")
     return Header((*sizes, channels), META_BYTES[kind], data, start, packed, placed)
@@ -154,7 +162,8 @@ def _nrrd(content: bytes, path: Path) -> Header:
     end = re.search(rb"\r?\n\r?\n", content)
     lines = _text(content[: end.end()] if end else content, path)[1:]
     lines = [line for line in lines if line and not line.startswith("#") and ":=" not in line]
-    fields = _fields(lines, r"([A-Za-z][A-Za-z \-]*):\s*(.*?)\s*", path)
+    lines = [re.sub("^[^:]*", _plain_name, line) for line in lines]
+    fields = _fields(lines, r"([a-z]+):\s*(.*?)\s*", path)
     axes = _whole(_one_of(fields, ("dimension",), path), path, 1)[0]
     if not 2 <= axes <= 5:
         raise broken(path, f"it has {axes} axes; expected 2, 3, or 4 with channels")
@@ -184,6 +193,11 @@ def _nrrd(content: bytes, path: Path) -> Header:
     return Header(sizes, NRRD_BYTES[kind], data, start, packed, placed)
 
 
+def _plain_name(match: re.Match[str]) -> str:
+    """NRRD writes ``space directions`` and, as it likes, ``Data File`` or ``datafile``."""
+    return match[0].lower().replace(" ", "")
+
+
 def _text(content: bytes, path: Path) -> list[str]:
     """The lines of a header."""
     try:
@@ -193,16 +207,15 @@ def _text(content: bytes, path: Path) -> list[str]:
 
 
 def _fields(lines: list[str], pattern: str, path: Path) -> dict[str, str]:
-    """What each line states, by its name in lower case without spaces."""
+    """What each line states, by its name."""
     fields: dict[str, str] = {}
     for line in filter(str.strip, lines):
         match = re.fullmatch(pattern, line)
         if match is None:
             raise broken(path, f"its header has the line {line[:60]!r}")
-        name = match[1].lower().replace(" ", "")
-        if name in fields:
+        if match[1] in fields:
             raise broken(path, f"its header states {match[1]} twice")
-        fields[name] = match[2]
+        fields[match[1]] = match[2]
     return fields
 
 

@@ -112,7 +112,7 @@ def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.f
         head = stream.read(8)
         stream.seek(0)
         kind = nib.Nifti2Image if head[4:7] == b"n+2" else nib.Nifti1Image
-        file = kind.from_stream(stream)
+        file = kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
         _check_header(file, path, slice_axis)
         voxels = np.asanyarray(file.dataobj)
         if stream.read(1):  # at the end of a packed stream its checksum is compared

@@ -48,6 +48,7 @@ def claim_of_tiff(file: BinaryIO, path: Path) -> Claim:
     place = number(file, 8 if word == "Q" else 4, order + word, path)
     seen: set[int] = set()
     room, pixels, taken, shape = size, 0, 0, "no page"
+    strips: set[int] = set()
     factors: set[int | None] = set()
     while place:
         if place in seen or len(seen) == MOST_PAGES:
@@ -56,6 +57,9 @@ def claim_of_tiff(file: BinaryIO, path: Path) -> Claim:
         seen.add(place)
         tags, place, read = _table(file, place, order, word, room, path)
         room -= read
+        if not strips.isdisjoint(own := tags.get(STRIPS, ()) + tags.get(TILES, ())):
+            raise broken(path, f"page {len(seen)} shows the pixels of a page before it")
+        strips.update(own)
         height, width = tags.get(HEIGHT, (0,))[0], tags.get(WIDTH, (0,))[0]
         bits = tags.get(BITS, (1,))[0] * tags.get(CHANNELS, (1,))[0]
         pixels, taken = pixels + height * width, taken + height * ((width * bits + 7) // 8)
@@ -82,8 +86,12 @@ def _table(
         raise broken(path, f"its tables have {count:,} tags, more than it can hold")
     tags: Tags = {}
     for tag, kind, values, value in struct.iter_unpack(entry, take(file, start, read, path)):
-        if tag not in KNOWN or kind not in WHOLE or values == 0:
+        if tag == 0:
+            raise broken(path, "it has a tag 0, which there is not")
+        if tag not in KNOWN:
             continue
+        if kind not in WHOLE or values == 0 or tag in tags:
+            raise broken(path, f"its tag {tag} is no whole number, or stands there twice")
         length = values * struct.calcsize(order + WHOLE[kind])
         if length > len(value):
             (where,) = struct.unpack(order + word, value)
@@ -92,6 +100,8 @@ def _table(
                 raise broken(path, f"its tag {tag} has {values:,} values, more than it can hold")
             value = take(file, where, length, path)
         tags[tag] = struct.unpack(f"{order}{values}{WHOLE[kind]}", value[:length])
+    if tags.get(PLANAR, (1,))[0] not in (1, 2):
+        raise broken(path, f"its channels lie in an unknown way ({tags[PLANAR][0]})")
     after = start + count * struct.calcsize(entry)
     return tags, number(file, after, order + word, path), read
 
@@ -114,5 +124,7 @@ def _verify(file: BinaryIO, tags: Tags, path: Path) -> None:
     if not len(places) == len(lengths) == expected:
         raise broken(path, f"a page has {len(places)} strips or tiles; its size needs {expected}")
     for place, length in zip(places, lengths, strict=True):
+        if place + length > size_of(file):
+            raise broken(path, f"it ends inside a strip of {length:,} bytes at byte {place:,}")
         file.seek(place)
         unpack(file, length, rows * ((columns * bits + 7) // 8), path, alone=False)
