@@ -228,3 +228,19 @@ def test_targets_that_vanish_at_the_networks_size_are_counted(tmp_path):
     case = open_case(files, DataConfig(root=tmp_path), config, tmp_path / "cache")
     assert case.foreground.tolist() == [True, False, False]
     assert case.vanished == 1
+
+
+def test_voxels_in_a_second_file_count_as_well(tmp_path):
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 40, 48), np.uint8)), tmp_path / "a.mhd")
+    before = cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache")
+    assert cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache") == before
+    (tmp_path / "a.raw").write_bytes(bytes(40 * 48))
+    os.utime(tmp_path / "a.raw", (1, 1))
+    assert cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache") != before
+    (tmp_path / "a.raw").unlink()
+    with pytest.raises(DataError, match=r"a\.raw cannot be read"):
+        cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache")
+    with pytest.raises(DataError, match=r"b\.mhd cannot be read"):
+        cache.content_hash(tmp_path / "b.mhd", tmp_path / "cache")

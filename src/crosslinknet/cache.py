@@ -132,8 +132,9 @@ def content_hash(path: Path, folder: Path) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    hashes = [_file_hash(file, folder) for file in (path, *data_files(path)[1:])]
-    return hashes[0] if len(hashes) == 1 else sha256_of_json(hashes)
+    digest = _file_hash(path, folder)
+    others = [_file_hash(file, folder) for file in data_files(path) if file != path]
+    return sha256_of_json([digest, *others]) if others else digest
 
 
 def _file_hash(path: Path, folder: Path) -> str:

@@ -277,9 +277,11 @@ TABLE = saved("TIFF").index(struct.pack("<HHI", 256, 4, 1))  # where the tag of 
         ("a.tif", tampered(tiff(1), 10 + 5 * 12 + 4, "<I", 9999), "tag 273 has 9,999 values"),
         ("a.tif", tampered(tiff(1), 10 + 2, "<H", 2), "its tag 256 is no whole number"),
         ("a.tif", tampered(tiff(1), 10, "<H", 0), "it has a tag 0"),
+        ("a.tif", tampered(tiff(1), 10 + 5 * 12, "<H", 290), "does not say where its pixels are"),
+        ("a.tif", tampered(tiff(1), 10 + 7 * 12 + 4, "<I", 2), "its tag 278 is no whole number"),
         ("a.tif", tampered(tiff(1), 10 + 4 * 12, "<HHII", 284, 3, 1, 7), "in an unknown way"),
         (
-            "a.tif", tampered(tiff(1), 10 + 4 * 12, "<HHIIHHII", 322, 4, 1, 9999, 323, 4, 1, 9999),
+            "a.tif", tampered(tiff(1), 10 + 6 * 12, "<HHIIHHII", 322, 4, 1, 9999, 323, 4, 1, 9999),
             "a tile of 99,980,001 pixels is larger",
         ),
         ("a.tif", tiff(1, packing=8), "the packed stream of its pixels does not unpack"),

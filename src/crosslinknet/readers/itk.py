@@ -199,7 +199,8 @@ def _check_header(
             f"{path} has shape {shape} with {channels} components; expected 2 or 3 axes, or 4 with "
             "channels last."
         )
-    if prod(shape) * channels != prod(header.sizes) or "complex" in kind:
+    agrees = (len(shape), prod(shape) * channels) == (header.placed_axes, prod(header.sizes))
+    if not agrees or "complex" in kind:
         raise DataError(
             f"{path} is read by ITK as {channels} x {shape} of type {kind}, by its header as "
             f"{header.sizes}; expected integers or real numbers. Write it anew."

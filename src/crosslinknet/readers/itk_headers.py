@@ -9,7 +9,7 @@ Order: Header, the entry and the claim, MetaImage, NRRD, what both share.
 
 import re
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path, PurePosixPath
 
 from crosslinknet.errors import DataError
@@ -26,6 +26,13 @@ META_BYTES = {
     **{"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4},
     **{"MET_UINT": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8},
 }
+WORDS = {  # lines of MetaImage that know few words
+    "ObjectType": ("Image",),
+    "BinaryData": ("True",),
+    "CompressedData": ("True", "False"),
+    "BinaryDataByteOrderMSB": ("True", "False"),
+    "ElementByteOrderMSB": ("True", "False"),
+}
 COUNTED = (  # lines whose count of numbers NDims tells
     *("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin"),
     *("TransformMatrix", "Rotation", "Orientation"),
@@ -39,6 +46,7 @@ NRRD_TYPES = {  # bytes per voxel: names of the type
     "int64_t, ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t, double",
 }
 NRRD_BYTES = {name: size for size, names in NRRD_TYPES.items() for name in names.split(", ")}
+LARGEST = 1e30  # mm
 PATIENT = (  # the spaces of NRRD that say how the patient lies
     *("right-anterior-superior", "left-anterior-superior", "left-posterior-superior"),
     *("ras", "las", "lps"),
@@ -51,6 +59,7 @@ class Header:
 
     Attributes:
         sizes: of all axes, channels included, in no stated order.
+        placed_axes: how many of them have a spacing, as axes of channels have not.
         voxel_bytes: of one number.
         data: the file that holds the voxels, which may be the header's own.
         start: where they begin in it; -1: they are its last bytes.
@@ -59,6 +68,7 @@ class Header:
     """
 
     sizes: tuple[int, ...]
+    placed_axes: int
     voxel_bytes: int
     data: Path
     start: int
@@ -126,9 +136,9 @@ def _meta(content: bytes, path: Path) -> Header:
     names = list(fields)
     if "NDims" in names[min(map(names.index, {*COUNTED} & {*names}), default=0) :]:
         raise broken(path, "its header states NDims only behind what depends on it")
-    for name, expected in (("ObjectType", "Image"), ("BinaryData", "True")):
-        if fields.get(name, expected) != expected:
-            raise broken(path, f"its {name} is {fields[name]!r}; only {expected!r} is read")
+    for name, known in WORDS.items():
+        if fields.get(name, known[0]) not in known:
+            raise broken(path, f"its {name} is {fields[name]!r}; expected {' or '.join(known)}")
     axes = _whole(_one_of(fields, ("NDims",), path), path, 1)[0]
     if not 2 <= axes <= 4:
         raise broken(path, f"it has {axes} axes; expected 2, 3, or 4 with channels last")
@@ -145,7 +155,7 @@ def _meta(content: bytes, path: Path) -> Header:
     placed = bool(origin and turned)
     _real(origin, path, axes if origin else 0)
     _real(turned, path, axes**2 if turned else 0)
-    packed = fields.get("CompressedData", "False").lower() == "true"
+    packed = fields.get("CompressedData", "False") == "True"
     name, skipped = fields["ElementDataFile"], _skipped(fields.get("HeaderSize", "0"), path)
     data, start = (path, end.end()) if name == "LOCAL" else (_beside(path, name), skipped)
     if skipped and (packed or name == "LOCAL"):
@@ -155,7 +165,7 @@ def _meta(content: bytes, path: Path) -> Header:
         stored = data.stat().st_size - start
         if stated != str(stored):
             raise broken(path, f"its CompressedDataSize is {stated}, but {stored:,} bytes follow")
-    return Header((*sizes, channels), META_BYTES[kind], data, start, packed, placed)
+    return Header((*sizes, channels), axes, META_BYTES[kind], data, start, packed, placed)
 
 
 def _nrrd(content: bytes, path: Path) -> Header:
@@ -173,7 +183,9 @@ def _nrrd(content: bytes, path: Path) -> Header:
         raise broken(path, f"its type {kind!r} is no type of integers or real numbers")
     if encoding not in ("raw", "gzip", "gz"):
         raise DataError(f"{path} has the encoding {encoding!r}. Save it as raw or gzip.")
-    _one_of(fields, ("spacings", "spacedirections"), path)
+    steps = _steps(_one_of(fields, ("spacings", "spacedirections"), path), path)
+    if len(steps) != axes:
+        raise broken(path, f"it states {len(steps)} spacings or directions for {axes} axes")
     if fields.get("lineskip", "0") != "0":
         raise DataError(f"{path} skips lines of its data file. Save it as one .nrrd file.")
     packed, name = encoding != "raw", fields.get("datafile")
@@ -187,10 +199,20 @@ def _nrrd(content: bytes, path: Path) -> Header:
         raise broken(path, "no empty line ends its header")
     else:
         start = start if start < 0 else end.end() + start
-    placed = fields.get("space", "").lower() in PATIENT and {"spacedirections", "spaceorigin"} <= (
-        fields.keys()
+    placed = fields.get("space", "").lower() in PATIENT and (
+        "spacedirections" in fields and _steps(fields.get("spaceorigin", "none"), path) != [None]
     )
-    return Header(sizes, NRRD_BYTES[kind], data, start, packed, placed)
+    return Header(sizes, axes - steps.count(None), NRRD_BYTES[kind], data, start, packed, placed)
+
+
+def _steps(text: str, path: Path) -> list[tuple[float, ...] | None]:
+    """Spacings or vectors of NRRD; None where an axis has none, as those of channels."""
+    steps: list[tuple[float, ...] | None] = []
+    for word in re.findall(r"\([^()]*\)|[^\s()]+", text):
+        numbers = word.strip("()").replace(",", " ")
+        is_none = numbers.lower() in ("none", "nan")
+        steps.append(None if is_none else _real(numbers, path, max(1, len(numbers.split()))))
+    return steps
 
 
 def _plain_name(match: re.Match[str]) -> str:
@@ -201,9 +223,12 @@ def _plain_name(match: re.Match[str]) -> str:
 def _text(content: bytes, path: Path) -> list[str]:
     """The lines of a header."""
     try:
-        return content.decode("utf-8").splitlines()
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise broken(path, f"its header is no text ({error})") from error
+    if odd := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
+        raise broken(path, f"its header holds the byte {odd[0]!r}")
+    return re.split(r"\r?\n", text)
 
 
 def _fields(lines: list[str], pattern: str, path: Path) -> dict[str, str]:
@@ -240,12 +265,12 @@ def _whole(text: str, path: Path, count: int) -> tuple[int, ...]:
 
 
 def _real(text: str, path: Path, count: int) -> tuple[float, ...]:
-    """Finite numbers."""
+    """Numbers that a place can have; for larger ones, too, ITK would take 1 in silence."""
     try:
         numbers = tuple(map(float, text.split()))
     except ValueError:
         numbers = ()
-    if len(numbers) != count or not all(map(isfinite, numbers)):
+    if len(numbers) != count or not all(abs(number) < LARGEST for number in numbers):
         raise broken(path, f"its header says {text[:60]!r}; expected {count} finite numbers")
     return numbers
 

@@ -31,6 +31,7 @@ KNOWN = (
     *(WIDTH, HEIGHT, BITS, PACKING, CHANNELS, PLANAR, ROWS, STRIPS, STRIP_BYTES),
     *(TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES),
 )
+LISTS = (BITS, STRIPS, STRIP_BYTES, TILES, TILE_BYTES)  # all others are one number
 FACTORS = {1: 1, 8: DEFLATE, 32946: DEFLATE, 32773: 128}  # of packings; others know no limit
 SMALL_TILE = 2**22  # pixels of a tile that may be larger than its page
 
@@ -57,7 +58,10 @@ def claim_of_tiff(file: BinaryIO, path: Path) -> Claim:
         seen.add(place)
         tags, place, read = _table(file, place, order, word, room, path)
         room -= read
-        if not strips.isdisjoint(own := tags.get(STRIPS, ()) + tags.get(TILES, ())):
+        own = tags.get(STRIPS, ()) + tags.get(TILES, ())
+        if not own:
+            raise broken(path, f"page {len(seen)} does not say where its pixels are")
+        if not strips.isdisjoint(own):
             raise broken(path, f"page {len(seen)} shows the pixels of a page before it")
         strips.update(own)
         height, width = tags.get(HEIGHT, (0,))[0], tags.get(WIDTH, (0,))[0]
@@ -90,7 +94,7 @@ def _table(
             raise broken(path, "it has a tag 0, which there is not")
         if tag not in KNOWN:
             continue
-        if kind not in WHOLE or values == 0 or tag in tags:
+        if kind not in WHOLE or tag in tags or (values != 1 and tag not in LISTS) or values == 0:
             raise broken(path, f"its tag {tag} is no whole number, or stands there twice")
         length = values * struct.calcsize(order + WHOLE[kind])
         if length > len(value):
