@@ -59,13 +59,17 @@ def torch_attempts(nvidia: bool) -> list[list[str]]:
 
 
 def install_package(constraints: str) -> None:
-    """Install crosslinknet, editable, with its tools and readers; the torch there is stays."""
+    """Install crosslinknet, editable, with its tools and the extras that its tests need.
+
+    The torch that is there stays.
+    """
     torch = subprocess.check_output(
         [PYTHON, "-c", "from importlib.metadata import version; print(version('torch'))"], text=True
     ).strip()
     used = VENV / "constraints.txt"
     used.write_text(re.sub(r"(?m)^torch==.*$", f"torch=={torch}", constraints), encoding="utf-8")
-    run(PYTHON, "-m", "pip", "install", "--constraint", used, "--editable", f"{ROOT}[dev,dicom]")
+    extras = f"{ROOT}[dev,dicom,io]"
+    run(PYTHON, "-m", "pip", "install", "--constraint", used, "--editable", extras)
 
 
 def pinned(constraints: str, name: str) -> str:

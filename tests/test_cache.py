@@ -291,3 +291,19 @@ def test_an_image_that_cannot_be_read_is_named(data, files, tmp_path):
     files.images[0].write_bytes(b"no picture")
     with pytest.raises(DataError, match=files.images[0].name):
         case_fingerprints(files, "axial", tmp_path / "cache")
+
+
+def test_voxels_in_a_second_file_count_as_well(tmp_path):
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 40, 48), np.uint8)), tmp_path / "a.mhd")
+    before = cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache")
+    assert cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache") == before
+    (tmp_path / "a.raw").write_bytes(bytes(40 * 48))
+    os.utime(tmp_path / "a.raw", (1, 1))
+    assert cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache") != before
+    (tmp_path / "a.raw").unlink()
+    with pytest.raises(DataError, match=r"a\.raw cannot be read"):
+        cache.content_hash(tmp_path / "a.mhd", tmp_path / "cache")
+    with pytest.raises(DataError, match=r"b\.mhd cannot be read"):
+        cache.content_hash(tmp_path / "b.mhd", tmp_path / "cache")

@@ -170,7 +170,8 @@ def _key(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -
 def content_hash(path: Path, folder: Path) -> str:
     """Hash of the bytes a path stands for, remembered in ``folder`` while files stay as they are.
 
-    Of a DICOM series the hashes of all its files count, whatever the files are called.
+    Of a DICOM series the hashes of all its files count, whatever the files are called; where the
+    voxels stand in a second file (MHD, NHDR), both count.
 
     Raises:
         DataError: a file cannot be read.

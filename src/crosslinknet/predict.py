@@ -37,8 +37,8 @@ from crosslinknet.readers import (
 )
 from crosslinknet.readers.dicom import first_files, is_dicom, mask_suffix, place_of
 
-KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz")  # formats of masks as of images
-MASK_SUFFIX: dict[str, str] = {".mat": ".tif"}  # of other volumes; else PNG
+KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz", ".mha", ".nrrd")  # masks as their images
+MASK_SUFFIX = {".mat": ".tif", ".mhd": ".mha", ".nhdr": ".nrrd"}  # of other volumes; else PNG
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 
@@ -334,9 +334,9 @@ def _files(pattern: str) -> list[Path]:
         found = first_files(sorted(Path(name) for name in names if is_image(Path(name))))
     if not found:
         raise DataError(
-            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI, DICOM). "
-            "Give a file, a folder of files, or a pattern in quotes such as 'scans/*.nii.gz'; "
-            "folders in folders are searched with 'scans/**/*.nii.gz'."
+            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI, DICOM, MHA, "
+            "NRRD). Give a file, a folder of files, or a pattern in quotes such as "
+            "'scans/*.nii.gz'; folders in folders are searched with 'scans/**/*.nii.gz'."
         )
     return found
 

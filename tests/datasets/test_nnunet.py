@@ -106,7 +106,7 @@ def test_images_without_label_and_labels_without_image_are_errors(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"file_ending": ".mha"}, "'file_ending' must be one of"),
+        ({"file_ending": ".gif"}, "'file_ending' must be one of"),
         ({"channel_names": {"1": "T1"}}, "'channel_names' is"),
         ({"channel_names": []}, "'channel_names' is"),
         ({"labels": {"0": "background"}}, "'labels' is"),

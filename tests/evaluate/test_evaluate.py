@@ -262,7 +262,7 @@ def test_a_picture_against_a_volume_is_refused(tmp_path):
     pred.mkdir()
     Image.fromarray(TARGET).save(pred / "a.tif")
     ref = write_nifti(tmp_path / "r", a=TARGET.T[:, :, None])
-    refused(DataError, "a picture and a NIfTI volume", pred, ref, tmp_path / "o")
+    refused(DataError, "a picture and a volume with a place", pred, ref, tmp_path / "o")
 
 
 def test_unknown_labels_are_named_with_the_file(tmp_path):

@@ -53,7 +53,7 @@ def test_a_mask_written_is_the_mask_read(tmp_path, suffix):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".nii", ".nii.gz"])
+@pytest.mark.parametrize("suffix", [".tif", ".nii", ".nii.gz", ".mha", ".nrrd"])
 def test_formats_of_volumes_keep_all_slices(tmp_path, suffix):
     table = label_table({"a": [1000]})
     codes = np.random.default_rng(0).integers(0, 2, (4, 5, 7)).astype(np.uint8)
@@ -61,7 +61,7 @@ def test_formats_of_volumes_keep_all_slices(tmp_path, suffix):
     np.testing.assert_array_equal(read_mask(tmp_path / f"a{suffix}", 0, table, None)[0], codes)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".nii.gz"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".nii.gz", ".mha", ".nrrd"])
 def test_probabilities_come_back_to_16_bits(tmp_path, suffix):
     probs = np.random.default_rng(0).random((1, 1, 5, 7), dtype=np.float32)
     (path,) = write_probabilities(tmp_path / f"a{suffix}", probs, Grid((1, 5, 7)), None)
@@ -165,7 +165,7 @@ def test_a_mask_stored_in_another_orientation_is_turned_to_its_image(tmp_path):
 def test_a_picture_and_a_volume_do_not_mix(tmp_path):
     image = nifti(tmp_path / "i.nii", np.zeros((40, 40, 1), np.int16))
     mask = png(tmp_path / "m.png", np.zeros((40, 40), np.uint8))
-    with pytest.raises(DataError, match="a picture and a volume"):
+    with pytest.raises(DataError, match="a picture and a volume with a place"):
         read_case(CaseFiles("a", "a", (image,), mask), DATA, ImageConfig())
 
 

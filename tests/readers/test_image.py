@@ -300,7 +300,7 @@ def test_a_truncated_file_is_an_error(tmp_path, kind):
     content = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 9, (64, 64), np.uint8)).save(content, kind)
     (tmp_path / "a.png").write_bytes(content.getvalue()[: len(content.getvalue()) * 2 // 3])
-    with pytest.raises(DataError, match=r"a\.png cannot be read"):
+    with pytest.raises(DataError, match=r"a\.png (cannot be read: it ends|claims .*it holds)"):
         read_image(tmp_path / "a.png", 0)
 
 

@@ -15,7 +15,15 @@ from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import CrosslinkError, DataError, LabelError, ShapeError
 from crosslinknet.geometry import Grid
 from crosslinknet.labels import label_table
-from crosslinknet.readers import count_values, matlab, read_case, read_image, read_mask, write_mask
+from crosslinknet.readers import (
+    count_values,
+    guard,
+    matlab,
+    read_case,
+    read_image,
+    read_mask,
+    write_mask,
+)
 
 HEART = label_table({"epicardium": [1, 2], "cavity": [2], "ring": [1]})
 UNDRAWN = np.array([[-99999.0]])
@@ -189,6 +197,17 @@ def test_a_case_of_both_files_is_read_and_counted(tmp_path):
     assert case.grid.spacing == (8.0, 1.5, 1.25)
     assert np.bincount(case.mask.ravel()).tolist() == [1552, 42, 6]
     assert count_values(files) == {0: 3152, 1: 42, 2: 6}
+
+
+def test_images_that_claim_more_than_images_have_are_refused_before_they_are_read(
+    tmp_path, monkeypatch
+):
+    path = images_file(tmp_path / "i.mat", np.zeros((4, 5, 2, 3)))
+    assert read_image(path, 0)[0].size == 120
+    monkeypatch.setattr(guard, "MOST_PIXELS", 119)
+    monkeypatch.setattr(matlab, "read_image", None)
+    with pytest.raises(DataError, match=r"i\.mat claims \(4, 5, 2, 3\) pixels, more than 119"):
+        read_image(path, 0)
 
 
 def test_matlab_files_are_no_masks_of_their_own_and_are_not_written(tmp_path):

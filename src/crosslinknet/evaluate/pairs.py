@@ -34,8 +34,8 @@ def masks_in(folder: Path) -> dict[str, Path]:
         masks[name] = path
     if not masks:
         raise DataError(
-            f"{folder} holds no mask that can be read (PNG, TIFF, BMP, JPG or NIfTI); give the "
-            "folder that holds the mask files themselves."
+            f"{folder} holds no mask that can be read (PNG, TIFF, BMP, JPG, NIfTI, MHA or "
+            "NRRD); give the folder that holds the mask files themselves."
         )
     return masks
 
@@ -91,9 +91,9 @@ def common_spacing(
         )
     if (pred_grid.affine is None) != (target_grid.affine is None):
         raise DataError(
-            f"{pred} and {target} are a picture and a NIfTI volume, so it is not known how one "
-            "lies on the other. Save both in one format, or state the spacing to compare them "
-            "pixel by pixel."
+            f"{pred} and {target} are a picture and a volume with a place in space, so it is not "
+            "known how one lies on the other. Save both in one format, or state the spacing to "
+            "compare them pixel by pixel."
         )
     if is_apart(pred_grid, target_grid):
         raise ShapeError(

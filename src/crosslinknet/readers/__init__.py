@@ -1,8 +1,9 @@
 """File formats: a path in, arrays with their grid out, and back.
 
-A format is a module with ``read_image``, ``read_values``, ``write_values`` and
-``write_probabilities``; the dict READERS names it by suffix. Masks that are no pixels but outlines
-are drawn on the grid of their image, by a module of DRAWN. What holds for all formats stands here:
+A format is a module with ``claim``, ``read_image``, ``read_values``, ``write_values`` and
+``write_probabilities``; the dict READERS names it by suffix. What a file claims is weighed by
+``readers.guard`` before any reader is called. Masks that are no pixels but outlines are drawn on
+the grid of their image, by a module of DRAWN. What holds for all formats stands here:
 empty files, pixels that are not numbers, mask values, images and masks that belong together.
 Order: what is remembered, the formats, images, masks, cases, writing.
 """
@@ -21,8 +22,9 @@ from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import DataError, LabelError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable, encode, label_table, to_values
-from crosslinknet.readers import dicom, dicom_seg, matlab, nifti, polygons
+from crosslinknet.readers import dicom, dicom_seg, guard, itk, matlab, nifti, polygons
 from crosslinknet.readers import image as pictures
+from crosslinknet.readers.guard import Claim
 
 T = TypeVar("T")
 
@@ -32,6 +34,8 @@ ROUNDING = 1e-3  # of whole numbers that were stored as scaled floats
 
 class Format(Protocol):
     """What a module of this folder offers; see ``readers.image`` for the meaning of each."""
+
+    def claim(self, path: Path) -> Claim: ...
 
     def read_image(self, path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]: ...
 
@@ -122,6 +126,10 @@ READERS: dict[str, Format] = {
     ".dcm": dicom,  # the path of one file stands for its series
     ".dicom": dicom,
     ".ima": dicom,
+    ".mha": itk,
+    ".mhd": itk,
+    ".nrrd": itk,
+    ".nhdr": itk,
 }
 
 DRAWN: dict[str, Drawing] = {
@@ -164,12 +172,18 @@ def is_image(path: Path) -> bool:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """All files whose bytes make up what a path stands for: a DICOM series, else the file itself.
+    """All files whose bytes make up what a path stands for.
+
+    One file of a DICOM series stands for the series; MHD and NHDR name a second file for their
+    voxels; else it is the file itself.
 
     Raises:
-        DataError: a DICOM file that cannot be read, or one beside it.
+        DataError: a header that cannot be read, or that of a file beside it.
     """
-    return dicom.files_of(path) if READERS.get(suffix_of(path)) is dicom else (path,)
+    reader = READERS.get(suffix_of(path))
+    if reader is dicom:
+        return dicom.files_of(path)
+    return itk.data_files(path) if reader is itk else (path,)
 
 
 def is_drawn(path: Path) -> bool:
@@ -349,11 +363,11 @@ def write_mask(
     """Write codes (D, H, W) as mask values, on the grid and with the header of ``like``.
 
     Args:
-        path: its suffix chooses the format: PNG, BMP, TIFF, NIfTI.
+        path: its suffix chooses the format: PNG, BMP, TIFF, NIfTI, MHA, NRRD.
         codes: 0..n.
         table: what the codes mean.
         grid: of the image, as it was read.
-        like: the image file; a NIfTI result gets its axes and header.
+        like: the image file; a volume gets its axes and header.
 
     Raises:
         DataError: a format that cannot hold the values.
@@ -383,8 +397,8 @@ def write_probabilities(
 ) -> tuple[Path, ...]:
     """Write probabilities (K, D, H, W) in [0, 1]; gives the files written.
 
-    NIfTI: one float32 file, 4D if K > 1. PNG and TIFF: 16-bit grey, 65535 = 1; several classes
-    become files ``NAME.CLASS.png`` (numbers 1..K where no names are given).
+    Volumes: one float32 file, the classes last if K > 1. PNG and TIFF: 16-bit grey, 65535 = 1;
+    several classes become files ``NAME.CLASS.png`` (numbers 1..K where no names are given).
 
     Raises:
         DataError: a format that cannot hold them.
@@ -467,7 +481,7 @@ def _any_values(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], bool]:
     try:
         return reader.read_values(path, slice_axis, colour=False, lossy=True)[0], False
     except DataError:
-        if reader is nifti:
+        if reader is not pictures:
             raise
         return reader.read_values(path, slice_axis, colour=True, lossy=True)[0], True
 
@@ -499,12 +513,14 @@ def _kept_grid(grid: Grid, files: CaseFiles) -> Grid:
 
 
 def _format(path: Path) -> Format:
-    """The module that reads a file, after what can be told from outside."""
+    """The module that reads a file, after what can be told without decoding it."""
     if not path.is_file():
         raise DataError(f"{path} is no file. Check the path, and that the disk is connected.")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes). Copy it again or leave it out.")
-    return _writer(path)
+    reader = _writer(path)
+    guard.check(path, reader.claim(path))
+    return reader
 
 
 def _writer(path: Path) -> Format:
@@ -542,8 +558,8 @@ def _check_same_grid(first: Path, one: Grid, second: Path, other: Grid) -> None:
         )
     if (one.affine is None) != (other.affine is None):
         raise DataError(
-            f"{first} and {second} are a picture and a volume, so it is not known how one "
-            "lies on the other. Save both in one format."
+            f"{first} and {second} are a picture and a volume with a place in space, so it is not "
+            "known how one lies on the other. Save both in one format."
         )
     if is_apart(one, other):
         raise DataError(

@@ -38,7 +38,22 @@ from crosslinknet.readers.dicom_head import (
 )
 from crosslinknet.readers.dicom_pixels import read_pixels
 from crosslinknet.readers.dicom_series import series_of, stack
-from crosslinknet.readers.volumes import MOST_VOXELS, turn_volume
+from crosslinknet.readers.guard import MOST_PIXELS, Claim
+from crosslinknet.readers.volumes import turn_volume
+
+
+def claim(path: Path) -> Claim:
+    """What the header of this one file claims, for ``readers.guard``; a series is weighed later."""
+    head = read_head(path)
+    (height, width), frames = head.shape, len(head.frames)
+    pixels = frames * height * width * head.samples
+    return Claim(
+        shape=f"{frames} x {height} x {width} pixels",
+        pixels=pixels,
+        bytes=pixels * head.bits[0] // 8,
+        stored=path.stat().st_size,
+        factor=None,
+    )
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -60,10 +75,10 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
         with errors_named(head.path):
             _refuse(head)
     total = sum(len(head.frames) * head.shape[0] * head.shape[1] * head.samples for head in heads)
-    if total > MOST_VOXELS:
+    if total > MOST_PIXELS:
         raise DataError(
             f"{path} stands for {len(heads)} files that claim {total:,} values, more than "
-            f"{MOST_VOXELS:,}. Cut it into several series."
+            f"{MOST_PIXELS:,}. Cut it into several series."
         )
     if not heads[0].is_placed:
         return _picture(heads[0])

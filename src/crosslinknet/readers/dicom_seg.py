@@ -30,7 +30,7 @@ from crosslinknet.readers.dicom_head import (
     read_head,
 )
 from crosslinknet.readers.dicom_series import PARALLEL, TOLERANCE
-from crosslinknet.readers.volumes import MOST_VOXELS
+from crosslinknet.readers.guard import MOST_PIXELS
 
 TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
 
@@ -183,10 +183,10 @@ def _frames(about: Segments) -> Iterator[tuple[int, Frame, NDArray[np.bool_]]]:
     data = package.dcmread(path)
     count, kind = int(data.get("NumberOfFrames") or 1), str(data.get("SegmentationType") or "")
     total = count * int(data.Rows) * int(data.Columns)
-    if kind not in TYPES or not 0 < total <= MOST_VOXELS:
+    if kind not in TYPES or not 0 < total <= MOST_PIXELS:
         raise DataError(
             f"{path} is a SEG of type {kind!r} with {count} frames of {data.Rows}x{data.Columns}; "
-            f"expected {', '.join(TYPES)} and at most {MOST_VOXELS:,} pixels."
+            f"expected {', '.join(TYPES)} and at most {MOST_PIXELS:,} pixels."
         )
     if "PixelData" not in data:
         raise DataError(f"{path} holds no pixel data. Copy it again or leave it out.")

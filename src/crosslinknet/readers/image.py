@@ -2,9 +2,10 @@
 
 Pixels are taken as stored and never converted in a way that loses something: what Pillow would
 reduce (16-bit colour), drop (transparency) or turn (EXIF) is an error that says what to do.
-Order: images, masks, writing, then how a page becomes an array.
+Order: what a header claims, images, masks, writing, then how a page becomes an array.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,18 @@ from PIL import Image, ImageFile
 from crosslinknet.errors import CrosslinkError, DataError, ShapeError
 from crosslinknet.files import atomic_path
 from crosslinknet.geometry import Grid, SliceAxis
+from crosslinknet.readers.guard import Claim
+from crosslinknet.readers.picture_claims import claim_of_picture
 
 WRITTEN = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}  # suffix: format
 READ = ("PNG", "JPEG", "BMP", "TIFF")
 LOSSY = ("JPEG", "MPO")  # MPO: what Pillow calls a JPG with a second view behind the first
-MOST_PIXELS = 2**30  # of all pages of a file
 EXIF_ORIENTATION = 0x0112
+
+
+def claim(path: Path) -> Claim:
+    """What the header claims, for ``readers.guard``; the checksums of a PNG are verified."""
+    return claim_of_picture(path)
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -138,11 +145,6 @@ def _read(path: Path, page: Callable[[ImageFile.ImageFile, Path], NDArray[Any]])
         size = picture.size
         if min(size) == 0:
             raise DataError(f"{path} has no pixels: it is {size[1]}x{size[0]}. Write it anew.")
-        if frames * size[0] * size[1] > MOST_PIXELS:
-            raise DataError(
-                f"{path} holds {frames} pages of {size[1]}x{size[0]} pixels, more than "
-                f"{MOST_PIXELS:,} in all. Cut it into several files."
-            )
         arrays = []
         for index in range(frames):
             picture.seek(index)
@@ -161,9 +163,11 @@ def _read(path: Path, page: Callable[[ImageFile.ImageFile, Path], NDArray[Any]])
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Make every exception of Pillow a DataError that names the file."""
+    """Make every exception and warning of Pillow a DataError that names the file."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # they tell of damage: what is left may be wrong
+            yield
     except CrosslinkError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

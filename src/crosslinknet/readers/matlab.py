@@ -13,6 +13,7 @@ Order: images, outlines, what files of this kind are not made for, then the file
 """
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from crosslinknet.errors import CrosslinkError, DataError, LabelError, ShapeErro
 from crosslinknet.geometry import Grid, SliceAxis
 from crosslinknet.labels import LabelTable
 from crosslinknet.outlines import fill_polygon
+from crosslinknet.readers.guard import DEFLATE, Claim
 
 IMAGES, OUTLINES = "sol_yxzt", "manual_seg_32points"
 RING, CAVITY = 1, 2
@@ -37,6 +39,17 @@ HEADER = 128  # bytes in front of the first element
 MATRIX, COMPRESSED = 14, 15  # kinds of elements
 CELL, NUMBERS = 1, range(6, 16)  # classes of matrices
 COMPLEX = 0x800  # flag beside the class
+
+
+def claim(path: Path) -> Claim:
+    """What the header claims, for ``readers.guard``; each variable is bounded again at reading."""
+    with _errors_named(path):
+        for order, _, plain in _elements(path, START):
+            about = _about(plain, order)
+            if about.name in (IMAGES, OUTLINES):
+                pixels, stored = math.prod(about.shape), path.stat().st_size
+                return Claim(f"{about.shape} pixels", pixels, pixels, stored, DEFLATE)
+    raise _missing(path, IMAGES)
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:

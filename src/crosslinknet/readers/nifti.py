@@ -1,11 +1,13 @@
 """NIfTI volumes: slices along a stated axis on the way in, the file's own axes on the way out.
 
-How the axes are turned is told in ``readers.volumes``.
-Order: images, masks, writing, the header alone, then what a header must say.
+How axes are turned stands in ``readers.volumes``. A packed file is read to its last byte, since
+only there its checksum stands.
+Order: what a header claims, images, masks, writing, the header alone.
 """
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +15,22 @@ from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
-from nibabel import orientations
+from nibabel import imageglobals, orientations
 from numpy.typing import NDArray
 
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path
 from crosslinknet.geometry import PLANES, Grid, SliceAxis
-from crosslinknet.readers.volumes import MOST_VOXELS, stored_affine, turn_back, turn_volume
+from crosslinknet.readers.guard import Claim
+from crosslinknet.readers.nifti_claims import claim_of_nifti, open_nifti
+from crosslinknet.readers.volumes import require_affine, stored_affine, turn_back, turn_volume
+
+SEVERE = 35  # of nibabel's levels: what it would repair by a guess, such as negative spacing
+
+
+def claim(path: Path) -> Claim:
+    """What the header claims, for ``readers.guard``."""
+    return claim_of_nifti(path)
 
 
 def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -129,8 +140,7 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: not readable, no usable affine, not 2D to 4D.
     """
-    with _errors_named(path):
-        file: Any = _open(path)
+    with _errors_named(path), _opened(path) as (file, _):
         _check_header(file, path, 0)
         ends = orientations.aff2axcodes(file.affine)
         spacing = tuple(float(size) for size in file.header.get_zooms()[:3])
@@ -139,27 +149,38 @@ def read_header(path: Path) -> Header:
 
 def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Voxels (X, Y, Z, C) as stored, and the affine, both checked."""
-    with _errors_named(path):
-        file: Any = _open(path)
+    with _errors_named(path), _opened(path) as (file, stream):
         _check_header(file, path, slice_axis)
         voxels = np.asanyarray(file.dataobj)
+        if stream.read(1):  # at the end of a packed stream its checksum is compared
+            raise DataError(
+                f"{path} goes on behind the voxels that its header claims ({file.shape}). The "
+                "header is wrong, or another file was appended; write it anew."
+            )
     voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     voxels = voxels.reshape((*voxels.shape, 1, 1)[: max(4, voxels.ndim)])  # (X, Y, Z, C)
     return voxels, np.asarray(file.affine, dtype=np.float64)
 
 
-def _open(path: Path) -> Any:
-    file = nib.load(path, mmap=False)
-    if not isinstance(file, nib.Nifti1Image):
-        raise nib.filebasedimages.ImageFileError(f"a file of type {type(file).__name__}")
-    return file
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The file as nibabel sees it, nothing of its voxels read, and the stream they come from."""
+    with open_nifti(path) as stream:
+        head = stream.read(8)
+        stream.seek(0)
+        kind = nib.Nifti2Image if head[4:7] == b"n+2" else nib.Nifti1Image
+        yield kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False), stream
 
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Make every exception of nibabel a DataError that names the file."""
+    """Make every exception and warning of nibabel a DataError that names the file."""
+    logger = imageglobals.logger
+    was_disabled, logger.disabled = logger.disabled, True  # it prints what it repairs
     try:
-        yield
+        with imageglobals.ErrorLevel(SEVERE), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
     except DataError:
         raise
     except Exception as error:  # nibabel raises nearly every built-in type for broken files
@@ -167,6 +188,8 @@ def _errors_named(path: Path) -> Iterator[None]:
             f"{path} cannot be read as NIfTI ({error or type(error).__name__}). It may be "
             "truncated or of another kind; copy it again or leave it out."
         ) from error
+    finally:
+        logger.disabled = was_disabled
 
 
 def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
@@ -174,20 +197,9 @@ def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:
     shape, kind, header = file.shape, file.get_data_dtype(), file.header
     if not 2 <= len(shape) <= 4:
         raise DataError(f"{path} has shape {shape}; expected 2 or 3 axes, or 4 with channels last.")
-    if min(shape) < 1:
-        raise DataError(f"{path} has no voxels: its shape is {shape}. Write it anew.")
-    if int(np.prod(shape, dtype=object)) > MOST_VOXELS:
-        raise DataError(
-            f"{path} claims {shape} voxels, more than {MOST_VOXELS:,}. Cut it into several files."
-        )
     if kind.fields is not None or kind.kind not in "iuf":
         raise DataError(f"{path} holds values of type {kind}; expected integers or real numbers.")
-    affine = file.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise DataError(
-            f"{path} has an affine that places no voxel (not finite, or singular): "
-            f"{np.array2string(affine, separator=', ')}. Repair its header."
-        )
+    require_affine(file.affine, path)
     if slice_axis in PLANES and not (header["qform_code"] or header["sform_code"]):
         raise DataError(
             f"{path} does not say how the patient lies (qform_code and sform_code are 0), which "

@@ -1,12 +1,13 @@
-"""Volumes: stored axes to (D, H, W) on the way in, and back on the way out.
+"""What all formats of volumes share: a file's own axes turned to (D, H, W), and back.
 
-A plane's name (axial, coronal, sagittal) turns a volume to that plane's view by its affine
-(``geometry.PLANES``); an axis number takes the axes as stored. ``Grid.turn`` remembers how. Every
-format that places voxels in space uses these functions, so that all of them turn alike.
+A plane's name (axial, coronal, sagittal) turns the volume to that plane's view by its affine
+(``geometry.PLANES``); an axis number takes the axes as stored. ``Grid.turn`` remembers how.
+Order: the way in, the way out, then what an affine must be.
 """
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from nibabel import orientations
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from crosslinknet.errors import DataError
 from crosslinknet.geometry import PLANES, Grid, SliceAxis
 
-MOST_VOXELS = 2**30  # of a file or a series
+SIZES = (1e-7, 1e5)  # mm per voxel, from a tenth of a nanometre to a hundred metres
 
 
 def turn_volume(
@@ -25,12 +27,12 @@ def turn_volume(
     """Bring the first three axes to (D, H, W); later axes stay.
 
     Args:
-        voxels: (X, Y, Z, ...) as stored.
-        affine: 4x4, voxel (x, y, z) to world mm (RAS+), not singular.
-        slice_axis: a plane of the patient, or the stored axis that counts the slices.
+        voxels: (X, Y, Z, ...), as stored.
+        affine: 4x4, voxel (x, y, z) to world mm (RAS+).
+        slice_axis: which axis counts the slices.
 
     Returns:
-        A view (D, H, W, ...) and the grid that says how it was turned.
+        A view (D, H, W, ...), and where it lies.
     """
     if isinstance(slice_axis, str):
         ends = orientations.axcodes2ornt(tuple(PLANES[slice_axis]))
@@ -46,7 +48,10 @@ def turn_volume(
 
 
 def turn_back(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
-    """Bring (D, H, W, ...) to the axes of the file it was read from: (X, Y, Z, ...)."""
+    """Bring (D, H, W, ...) back to the axes of the file: (X, Y, Z, ...).
+
+    A grid that was turned by nothing gives the array's own axes.
+    """
     turn = stored_turn(grid)
     back = np.empty_like(turn)
     for axis, (place, flip) in enumerate(turn):
@@ -56,11 +61,29 @@ def turn_back(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
 
 
 def stored_affine(grid: Grid, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """The affine of the stored axes, of which ``shape`` are the first three lengths."""
+    """The affine of the file's own axes, of shape (X, Y, Z); None where the grid has none."""
     if grid.affine is None:
         return None
     there = orientations.inv_ornt_aff(stored_turn(grid), shape)
     return np.asarray(grid.affine @ np.linalg.inv(there), dtype=np.float64)
+
+
+def require_affine(affine: NDArray[np.float64], path: Path) -> None:
+    """Refuse an affine that gives voxels no place, or a size that no image has.
+
+    Raises:
+        DataError: not finite; singular; voxels smaller or larger than SIZES.
+    """
+    sizes = np.full(3, np.nan)
+    if np.isfinite(affine).all() and np.abs(affine).max() < 1e30:
+        sizes = np.asarray(voxel_sizes(affine))
+        singular = abs(np.linalg.det(affine[:3, :3])) < 1e-6 * np.prod(sizes)
+        if not singular and (SIZES[0] <= sizes).all() and (sizes <= SIZES[1]).all():
+            return
+    raise DataError(
+        f"{path} has an affine that places no voxel (not finite, singular, or of an impossible "
+        f"size): {np.array2string(affine, separator=', ')}. Repair its header."
+    )
 
 
 def stored_turn(grid: Grid) -> NDArray[np.float64]:
