@@ -1,6 +1,7 @@
 """What a search for cases gives, and the rules that all layouts share.
 
-Order: Found, then files and their names, subjects, images without masks, lists in messages.
+Order: Orphans, Found, then files and their names, subjects, images without masks, lists in
+messages.
 """
 
 import re
@@ -16,6 +17,21 @@ from crosslinknet.readers import READERS, is_image, stem_of
 
 
 @dataclass(frozen=True)
+class Orphans:
+    """Files that lack their partner: images without a mask, or masks without an image.
+
+    Attributes:
+        files: the first file of each.
+        total: number of all files of their kind, those with a partner included.
+        where: the place where the partner was looked for, for people.
+    """
+
+    files: tuple[Path, ...] = ()
+    total: int = 0
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class Found:
     """Cases on disk, and what the files around them say.
 
@@ -28,6 +44,8 @@ class Found:
         splits: (train ids, test ids) of each fold, where a file states them; else None.
         splits_file: the file that states them, or None.
         notes: things a user should know, one sentence each.
+        unmasked: images without a mask; none of them is a case.
+        unused: masks without an image.
     """
 
     layout: str
@@ -38,6 +56,8 @@ class Found:
     splits: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] | None = None
     splits_file: Path | None = None
     notes: tuple[str, ...] = ()
+    unmasked: Orphans = Orphans()
+    unused: Orphans = Orphans()
 
 
 def images_in(folder: Path, leave_out: Path | None = None) -> list[Path]:

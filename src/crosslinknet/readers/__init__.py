@@ -9,7 +9,7 @@ Order: the formats, images, masks, cases, writing.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,6 +176,64 @@ def read_mask(
     return encode(_whole(values, path), table, str(path)), grid
 
 
+@dataclass(frozen=True)
+class RawMask:
+    """A mask as it stands in its file, whatever its values mean.
+
+    Attributes:
+        values: (D, H, W) integers.
+        grid: where they lie.
+        colour: the values are colours, 0xRRGGBB.
+        names: of outlines: value v is the label ``names[v - 1]``; else empty.
+    """
+
+    values: NDArray[np.integer]
+    grid: Grid
+    colour: bool = False
+    names: tuple[str, ...] = ()
+
+    def name(self, value: int) -> int | str:
+        """A value as ``data.label_map`` writes it."""
+        if self.names and value:
+            return self.names[value - 1]
+        return f"#{value:06x}" if self.colour else value
+
+
+def read_raw_mask(
+    files: CaseFiles,
+    slice_axis: SliceAxis,
+    *,
+    colour: bool | None = None,
+    threshold: int | None = None,
+    overlap: str = "error",
+) -> RawMask:
+    """Read the values of a case's mask, whatever they mean; serves to look at unknown data.
+
+    Args:
+        files: the case.
+        slice_axis: as for the image.
+        colour: pictures: read colours, or grey values; None reads colours where no grey is.
+        threshold: pixels above it become 1, all others 0; None takes the values.
+        overlap: of outlines, see ``data.overlap``.
+
+    Raises:
+        DataError: as ``read_mask``, but a JPG is read without threshold; a case without a mask.
+    """
+    path = _mask_of(files)
+    if is_drawn(path):
+        _, grid = read_image(files.images[0], slice_axis)
+        drawing = DRAWN[suffix_of(path)]
+        counts = drawing.count(path, files.images[0], grid)
+        names = tuple(sorted(name for name in counts if isinstance(name, str)))
+        table = label_table({str(value): [name] for value, name in enumerate(names, start=1)})
+        values = drawing.draw(path, files.images[0], grid, table, overlap)
+        return RawMask(_kept(values, files), _kept_grid(grid, files), names=names)
+    stored, grid, colour = _stored_values(path, slice_axis, colour)
+    if threshold is not None:
+        stored = (stored > threshold).astype(np.uint8)
+    return RawMask(_kept(_whole(stored, path), files), _kept_grid(grid, files), colour)
+
+
 def count_values(files: CaseFiles, slice_axis: SliceAxis = 0) -> dict[int | str, int]:
     """Count the pixels of each value of a case's mask, whatever it means; background included.
 
@@ -188,17 +246,9 @@ def count_values(files: CaseFiles, slice_axis: SliceAxis = 0) -> dict[int | str,
     if is_drawn(path):
         _, grid = read_image(files.images[0], slice_axis)
         return DRAWN[suffix_of(path)].count(path, files.images[0], grid)
-    reader, colour = _format(path), False
-    try:
-        values, _ = reader.read_values(path, slice_axis, colour=False, lossy=True)
-    except DataError:
-        if reader is nifti:
-            raise
-        values, _ = reader.read_values(path, slice_axis, colour=True, lossy=True)
-        colour = True
-    values = _kept(values, files)
-    numbers, counts = np.unique(_whole(values, path), return_counts=True)
-    names = [f"#{n:06x}" if colour else int(n) for n in numbers]
+    mask = read_raw_mask(files, slice_axis)
+    numbers, counts = np.unique(mask.values, return_counts=True)
+    names = [mask.name(int(number)) for number in numbers]
     return dict(Counter(dict(zip(names, counts.tolist(), strict=True))).most_common())
 
 
@@ -318,6 +368,21 @@ def _whole_mask(
             "Write the mask values that mean them, as in {lesion: [1]}."
         )
     return read_mask(path, slice_axis, table, data.threshold)
+
+
+def _stored_values(
+    path: Path, slice_axis: SliceAxis, colour: bool | None
+) -> tuple[NDArray[Any], Grid, bool]:
+    """Values of a mask file (D, H, W), their grid, and whether they are colours."""
+    reader = _format(path)
+    try:
+        values, grid = reader.read_values(path, slice_axis, colour=colour is True, lossy=True)
+        return values, grid, colour is True
+    except DataError:
+        if colour is not None or reader is not pictures:
+            raise
+    values, grid = reader.read_values(path, slice_axis, colour=True, lossy=True)
+    return values, grid, True
 
 
 def _mask_of(files: CaseFiles) -> Path:
