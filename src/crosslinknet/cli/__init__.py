@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crosslinknet import __version__
+from crosslinknet.cli import data as data_commands
 from crosslinknet.cli.common import (
     ConfigFile,
     Out,
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_commands.app)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from crosslinknet.config import DataConfig
 from crosslinknet.errors import DataError
 from crosslinknet.readers import READERS, is_image, stem_of
 
+BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
+
 
 @dataclass(frozen=True)
 class Orphans:
@@ -139,6 +141,16 @@ def subject_rule(pattern: str | None) -> str:
     if pattern is None:
         return "file name: every image counts as a subject of its own"
     return f"regular expression {pattern!r} on the file name"
+
+
+def beginnings(names: Iterable[str]) -> set[str]:
+    """Names without their last part, which may tell one image of a person from another.
+
+    >>> sorted(beginnings(["anna_1", "anna_2", "ben-1", "carl"]))
+    ['anna', 'ben']
+    """
+    matches = (re.match(BEFORE_LAST, name) for name in names)
+    return {match[1] for match in matches if match}
 
 
 def without_mask(missing: Sequence[str], total: int, where: str, data: DataConfig) -> list[str]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from crosslinknet.case import CaseFiles
-from crosslinknet.config import DataConfig, override, parse_config, to_yaml
+from crosslinknet.config import DataConfig, data_at, override, parse_config, to_yaml
 from crosslinknet.datasets import Found, find_cases
+from crosslinknet.datasets.found import BEFORE_LAST, beginnings
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
 from crosslinknet.geometry import SliceAxis
@@ -29,7 +30,6 @@ HOUNSFIELD = -500  # values below are air in CT
 MOST_VALUES = 12  # masks with more values are asked about
 LEAST_DRAWS = 100  # slices an epoch has at least; with fewer, sixty epochs are too few steps
 JPG = (".jpg", ".jpeg")
-BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
 
 
 def init(
@@ -54,10 +54,7 @@ def init(
     data, out = Path(data), Path(out)
     if out.exists() and not force:
         raise UsageError(f"{out} exists. Choose another -o, or replace it with --force.")
-    root: dict[str, Any] = {"root": str(data.resolve())}
-    if data.is_file():
-        root = {"root": str(data.parent.resolve()), "images": data.name, "layout": "csv"}
-    stated = override({"data": root}, settings)
+    stated = override({"data": data_at(data)}, settings)
     wanted = parse_config(stated, "xln init")
     found = find_cases(wanted.data)
     cases = some_cases(found.cases)
@@ -254,8 +251,7 @@ def look_at_subjects(found: Found) -> tuple[int, list[str]]:
     cases, subjects = len(found.cases), len({case.subject for case in found.cases})
     told = [f"{subjects} subjects, by {found.subject_rule}"]
     if subjects == cases:
-        matches = (re.match(BEFORE_LAST, case.id) for case in found.cases)
-        groups = {match[1] for match in matches if match}
+        groups = beginnings(case.id for case in found.cases)
         hint = ""
         if 1 < len(groups) < cases:
             hint = (
