@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PLACES = {  # public name -> module that defines it
     "MODELS": "crosslinknet.models",
     "build_model": "crosslinknet.models",
+    "check_data": "crosslinknet.curation.check",
     "demo": "crosslinknet.experiments.demo",
     "doctor": "crosslinknet.experiments.doctor",
     "evaluate_folders": "crosslinknet.evaluate",

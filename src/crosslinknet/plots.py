@@ -9,7 +9,7 @@ Order: the palette, ``svg``, charts, pictures.
 import base64
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -205,6 +205,31 @@ def size_scatter(
     axes.set_xlabel("target area, % of the slice")
     axes.set_ylabel(y_label)
     _legend(axes, 3)
+    return figure
+
+
+def size_bars(images: Sequence[int]) -> "Figure":
+    """How many images have a target of which size, in the classes of ``SIZE_EDGES``.
+
+    The dashed line is the paper's limit of a small target, 0.6 %.
+
+    Args:
+        images: one number per class.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _chart(6.4, 2.9)
+    places = np.arange(len(images))
+    bars = axes.bar(places + 0.5, images, width=0.9, color=PALETTE["blue"], alpha=0.75)
+    labels = [f"{number:,}" if number else "" for number in images]
+    axes.bar_label(bars, labels, color=PALETTE["ink"], fontsize=8.5, padding=2)
+    axes.axvline(
+        SIZE_EDGES.index(SMALL_TARGET), color=PALETTE["muted"], linestyle="--", linewidth=1
+    )
+    axes.set_xticks(range(len(SIZE_EDGES)), [f"{100 * edge:g}" for edge in SIZE_EDGES])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("target area, % of the slice")
+    axes.set_ylabel("slices")
     return figure
 
 

@@ -187,12 +187,12 @@ def test_the_binary_part_alone_will_do(pictures):
 def test_pictures_that_do_not_pair_or_have_other_names_are_refused(pictures):
     part = pictures / "Dataset" / "TestingSet" / "MultiClassInfection-Test"
     (part / "GT" / "1.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 30 images have no mask in GT/ of .*: 1\.jpg"):
+    with pytest.raises(DataError, match=r"1 of 30 images have no mask in GT/ of .*Imgs.1\.jpg"):
         found(pictures)
     assert len(found(pictures, unlabelled="skip").cases) == 29
     (part / "Imgs" / "1.jpg").unlink()
     (part / "Imgs" / "3.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 masks in .* have no image: .*3\.png"):
+    with pytest.raises(DataError, match=r"masks have no image in Imgs.*3\.png"):
         found(pictures)
     buffer = io.BytesIO()
     Image.new("L", (8, 8)).save(buffer, "JPEG")

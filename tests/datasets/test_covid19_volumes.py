@@ -119,7 +119,7 @@ def test_the_volumes_of_medseg_are_found(copy):
     result = found(root, subject=r"(\d)")
     assert [case.subject for case in result.cases] == ["1", "2", "3"]
     (root / "rp_im" / "2.nii.gz").unlink()
-    with pytest.raises(DataError, match=r"1 masks in .*rp_msk have no image in .*rp_im: 2"):
+    with pytest.raises(DataError, match=r"1 of 3 masks have no image in .*rp_im: rp_msk.2"):
         found(root)
     (root / "rp_msk" / "2.nii.gz").unlink()
     (root / "rp_msk" / "3.nii.gz").unlink()

@@ -1,6 +1,7 @@
 """What every layout promises: the same cases, found by themselves, with the same pixels."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from crosslinknet.config import DataConfig, load_config
-from crosslinknet.datasets import LAYOUTS, find_cases
+from crosslinknet.datasets import LAYOUTS, Orphans, find_cases, survey
 from crosslinknet.datasets.twins import TWINS
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.experiments.init import init
@@ -164,6 +165,50 @@ def test_a_file_that_is_no_manifest_is_no_data_set(tmp_path):
 def test_a_stated_layout_that_is_not_there_is_an_error_with_its_needs(tmp_path, layout):
     with pytest.raises(DataError, match="ooked for"):
         find_cases(DataConfig(root=tmp_path, layout=layout))
+
+
+def incomplete(folder: Path, layout: str) -> Path:
+    """A set of the layout with the pairs a and b, an image c and, where that can be, a mask d."""
+    if layout == "csv":
+        rows = [f"i/{name}.png,m/{name}.png" for name in "ab"] + ["i/c.png,"]
+        (folder / "manifest.csv").write_text("\n".join(["image,mask", *rows]))
+    if layout == "nnunet":
+        about = {"channel_names": {"0": "CT"}, "labels": {"x": 1}, "file_ending": ".png"}
+        (folder / "dataset.json").write_text(json.dumps(about))
+    images, masks, tail = {
+        "folders": ("images", "masks", ""),
+        "nnunet": ("imagesTr", "labelsTr", "_0000"),
+        "csv": ("i", "m", ""),
+    }[layout]
+    names = [f"{images}/{name}{tail}" for name in "abc"] + [f"{masks}/{name}" for name in "abd"]
+    for name in names:
+        path = folder / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["folders", "nnunet", "csv"])
+def test_a_survey_tells_of_files_without_partner_and_goes_on(tmp_path, layout):
+    found = survey(DataConfig(root=incomplete(tmp_path, layout)))
+    assert [case.id for case in found.cases] == ["a", "b"]
+    assert ([path.name[0] for path in found.unmasked.files], found.unmasked.total) == (["c"], 3)
+    if layout == "csv":
+        assert found.unused == Orphans()
+    else:
+        assert ([path.name for path in found.unused.files], found.unused.total) == (["d.png"], 3)
+
+
+@pytest.mark.parametrize("layout", ["folders", "nnunet", "csv"])
+def test_a_survey_of_images_without_any_mask_has_no_case(tmp_path, layout):
+    root = incomplete(tmp_path, layout)
+    for path in [*root.glob("[ml]*/a.png"), *root.glob("[ml]*/b.png")]:
+        path.unlink()
+    if layout == "csv":
+        (root / "manifest.csv").write_text("image,mask\ni/a.png,\ni/b.png,\ni/c.png,")
+    found = survey(DataConfig(root=root))
+    assert found.cases == ()
+    assert len(found.unmasked.files) == found.unmasked.total == 3
 
 
 def test_every_layout_of_the_config_is_known():

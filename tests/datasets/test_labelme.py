@@ -51,14 +51,14 @@ def test_masks_that_are_pixels_come_first(tmp_path):
 
 def test_images_without_file_are_an_error_or_left_out(tmp_path):
     touch(tmp_path, "a.png", "a.json", "b.png")
-    with pytest.raises(DataError, match=r"1 of 2 images have no mask in a labelme file.*: b\.png"):
+    with pytest.raises(DataError, match=r"1 of 2 images have no mask in labelme files.*: b\.png"):
         found(tmp_path)
     assert [case.id for case in found(tmp_path, unlabelled="skip").cases] == ["a"]
 
 
 def test_files_without_image_are_an_error(tmp_path):
     touch(tmp_path, "a.png", "a.json", "b.json")
-    with pytest.raises(DataError, match=r"1 of 2 labelme files have no image beside them: b\.json"):
+    with pytest.raises(DataError, match=r"1 of 2 masks have no image in .*: b\.json"):
         found(tmp_path)
 
 

@@ -95,11 +95,11 @@ def test_a_file_with_another_name_is_an_error(tmp_path):
 def test_images_without_label_and_labels_without_image_are_errors(tmp_path):
     make(tmp_path)
     (tmp_path / "labelsTr" / "k_1.nii.gz").unlink()
-    with pytest.raises(DataError, match=r"1 of 2 images have no mask in .*labelsTr: k_1"):
+    with pytest.raises(DataError, match=r"1 of 2 images have no mask in .*labelsTr: imagesTr.k_1"):
         found(tmp_path)
     assert [case.id for case in found(tmp_path, unlabelled="skip").cases] == ["k_2"]
     (tmp_path / "labelsTr" / "k_9.nii.gz").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"1 files of labelsTr have no image in imagesTr: k_9"):
+    with pytest.raises(DataError, match=r"1 of 2 masks have no image in .*imagesTr: labelsTr.k_9"):
         found(tmp_path)
 
 

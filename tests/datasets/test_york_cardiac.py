@@ -131,7 +131,7 @@ def test_images_without_outlines_and_the_reverse(copy):
         f"pat{n}" for n in range(1, 6)
     }
     (copy / "mrimages" / "sol_yxzt_pat5.mat").unlink()
-    with pytest.raises(DataError, match=r"1 files of outlines .* have no images: .*pat5\.mat"):
+    with pytest.raises(DataError, match=r"masks have no image in .*pat5\.mat"):
         found(copy)
 
 

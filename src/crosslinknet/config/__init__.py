@@ -21,6 +21,7 @@ from crosslinknet.config.sections import (
     TrainConfig,
 )
 from crosslinknet.config.text import (
+    data_at,
     json_schema,
     load_config,
     override,
@@ -43,6 +44,7 @@ __all__ = [
     "PredictConfig",
     "SplitConfig",
     "TrainConfig",
+    "data_at",
     "json_schema",
     "load_config",
     "override",

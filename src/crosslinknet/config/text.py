@@ -72,6 +72,13 @@ def parse_config(content: dict[str, Any], source: str = "config") -> Config:
     return config.model_copy(update={"data": data, "split": split, "model": model})
 
 
+def data_at(place: Path) -> dict[str, Any]:
+    """The ``data`` section that says where a set lies: in a folder, or in a CSV manifest."""
+    if place.is_file():
+        return {"root": str(place.parent.resolve()), "images": place.name, "layout": "csv"}
+    return {"root": str(place.resolve())}
+
+
 def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
     """Set dotted keys in a nested dictionary; the input is not changed.
 

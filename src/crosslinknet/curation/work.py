@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from crosslinknet.case import CaseFiles
-from crosslinknet.config import Config, load_config, override, parse_config, to_dict
-from crosslinknet.datasets.proposal import section_for
+from crosslinknet.config import Config, data_at, load_config, override, parse_config, to_dict
 from crosslinknet.errors import UsageError
 from crosslinknet.files import atomic_path, sha256_of_file
 
@@ -43,7 +42,7 @@ def stated_config(
         UsageError: an impossible setting, or a config that cannot be read.
     """
     given: dict[str, Any] = {} if config is None else to_dict(load_config(config))
-    section, place = given.get("data", {}), section_for(data)
+    section, place = given.get("data", {}), data_at(data)
     if section.get("root") != place["root"]:  # folders inside that place mean nothing here
         section = section | {"layout": "auto", "images": None, "masks": None}
     stated = override(given | {"data": section | place}, settings)

@@ -25,10 +25,10 @@ from crosslinknet.datasets import (
     side_by_side,
     york_cardiac,
 )
-from crosslinknet.datasets.found import Found, listed
+from crosslinknet.datasets.found import Found, Orphans, listed, without_mask
 from crosslinknet.errors import DataError, UsageError
 
-__all__ = ["LAYOUTS", "Found", "Layout", "find_cases"]
+__all__ = ["LAYOUTS", "Found", "Layout", "Orphans", "find_cases", "survey"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Layout:
 
     Attributes:
         matches: whether ``data.root`` looks like it; quick, reads no pixels.
-        find: collects the cases, or says in a DataError what is missing.
+        find: collects the cases, and the files that lack their partner; or says in a DataError
+            what is missing.
         looked_for: what ``matches`` wants to see, for people.
     """
 
@@ -69,14 +70,35 @@ TAKE_MASKS = ("folders", "coco", "bids", "dicom")  # layouts in which data.masks
 
 
 def find_cases(data: DataConfig) -> Found:
-    """Find the cases of a data set.
+    """Find the cases of a data set, whose images and masks must be complete.
 
     Args:
-        data: where to look; ``layout`` names the kind of place, or ``auto``.
+        data: where to look; ``layout`` names the kind of place, or ``auto``. ``unlabelled`` says
+            what happens to images without a mask.
 
     Raises:
-        DataError: nothing there, no known layout, or one with something missing; ``exclude``
-            names unknown cases, or all.
+        DataError: everything of ``survey``; masks without an image; images without a mask, if
+            they are not to be left out, or if no case would be left.
+        UsageError: as ``survey``.
+    """
+    found = survey(data)
+    lonely, missing = found.unused, found.unmasked
+    if lonely.files:
+        raise DataError(
+            f"{len(lonely.files)} of {lonely.total} masks have no image in {lonely.where}: "
+            f"{listed(_below(data.root, lonely))}. Add the images under the same names, or remove "
+            "these masks."
+        )
+    notes = without_mask(_below(data.root, missing), missing.total, missing.where, data)
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def survey(data: DataConfig) -> Found:
+    """Find the cases of a data set, and tell of the files that lack their partner.
+
+    Raises:
+        DataError: nothing there, no known layout, or one that is damaged; ``exclude`` names
+            unknown cases, or all.
         UsageError: a mask folder stated for a layout that has its own.
     """
     try:
@@ -127,6 +149,14 @@ def _without_excluded(found: Found, data: DataConfig) -> Found:
         splits=splits,
         notes=(*found.notes, note),
     )
+
+
+def _below(root: Path, orphans: Orphans) -> list[str]:
+    """Their names, with the folders between them and the root of the set."""
+    return [
+        path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        for path in orphans.files
+    ]
 
 
 def _layout(data: DataConfig) -> Layout:

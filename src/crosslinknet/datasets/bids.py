@@ -17,7 +17,7 @@ from pathlib import Path
 
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
-from crosslinknet.datasets.found import Found, listed, subject_of, subject_rule, without_mask
+from crosslinknet.datasets.found import Found, Orphans, listed, subject_of, subject_rule
 from crosslinknet.errors import DataError
 from crosslinknet.readers import is_image, stem_of
 
@@ -50,8 +50,7 @@ def find(data: DataConfig) -> Found:
     """Pair the images of one kind with their masks.
 
     Raises:
-        DataError: no images, no masks, several kinds of image, several masks of an image, images
-            without mask, masks without image.
+        DataError: no images, no masks, several kinds of image, several masks of an image.
     """
     images = _named(path for folder in data.root.glob("sub-*") for path in folder.rglob("*"))
     masks = [
@@ -63,12 +62,11 @@ def find(data: DataConfig) -> Found:
         lost = "masks in derivatives/" if images else "images in folders sub-*/"
         raise DataError(f"{data.root} has no {lost}. Looked for {LOOKED_FOR}.")
     masks = _chosen_masks(masks, data)
-    _refuse_lonely(masks, images, data)
+    unused = _unused(masks, images)
     images = _chosen_images(images, data)
     masks_of = _by_subject(masks)
     mask_of = {image.path: _mask_of(image, masks_of[image.entities["sub"]]) for image in images}
-    missing = [path.name for path, mask in mask_of.items() if mask is None]
-    notes = without_mask(missing, len(images), str(data.root / "derivatives"), data)
+    unmasked = tuple(path for path, mask in mask_of.items() if mask is None)
     cases = [
         CaseFiles(stem_of(image.path), _subject(image, data), (image.path,), mask_of[image.path])
         for image in images
@@ -85,8 +83,9 @@ def find(data: DataConfig) -> Found:
         notes=(
             f"images _{images[0].suffix}, masks {listed(f'_{k}' for k in kinds)}",
             *about_values,
-            *notes,
         ),
+        unmasked=Orphans(unmasked, len(images), str(data.root / "derivatives")),
+        unused=Orphans(unused, len(masks), "folders sub-*/"),
     )
 
 
@@ -163,21 +162,15 @@ def _mask_of(image: Name, masks: Sequence[Name]) -> Path | None:
     return found[0] if found else None
 
 
-def _refuse_lonely(masks: Sequence[Name], images: Sequence[Name], data: DataConfig) -> None:
-    """Masks in the space of their image must have one."""
+def _unused(masks: Sequence[Name], images: Sequence[Name]) -> tuple[Path, ...]:
+    """Masks in the space of their image that have none: all its entities stand in their names."""
     images_of = _by_subject(images)
-    lonely = [
-        mask.path.name
+    return tuple(
+        mask.path
         for mask in masks
         if mask.entities.get("space") in NATIVE
         and not any(_belongs(mask, image) for image in images_of[mask.entities["sub"]])
-    ]
-    if lonely:
-        raise DataError(
-            f"{data.root}: {len(lonely)} of {len(masks)} masks have no image: {listed(lonely)}. "
-            "All entities of an image stand in the name of its mask; complete the images, or "
-            "choose masks with data.masks."
-        )
+    )
 
 
 def _subject(image: Name, data: DataConfig) -> str:

@@ -23,11 +23,11 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     images_in,
     listed,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.readers import nifti, stem_of
@@ -118,14 +118,8 @@ def _pictures(folders: list[Path], values: list[int], data: DataConfig) -> Found
                         "slice, each once. Rename or remove it."
                     )
                 known[int(name)] = path
-    lonely = [str(masks[index]) for index in sorted(set(masks) - set(images))]
-    if lonely:
-        raise DataError(
-            f"{len(lonely)} masks in {data.root} have no image: {listed(lonely, 3)}. Add the "
-            "images to Imgs/ or remove these masks."
-        )
-    missing = [images[index].name for index in sorted(set(images) - set(masks))]
-    notes = without_mask(missing, len(images), f"GT/ of {data.root}", data)
+    unused = tuple(masks[index] for index in sorted(set(masks) - set(images)))
+    unmasked = tuple(images[index] for index in sorted(set(images) - set(masks)))
     subjects, rule = _subjects(sorted(set(images) & set(masks)), data)
     return Found(
         layout="covid19-i",
@@ -139,9 +133,10 @@ def _pictures(folders: list[Path], values: list[int], data: DataConfig) -> Found
             " its own split is not used, and its published numbers are not those of three folds",
             "the pictures are cropped to the lungs and stored lying on their side, the masks alike",
             "augmentation as in the paper: augment.preset covid-paper",
-            *notes,
         ),
         suggestions=_suggestions(values),
+        unmasked=Orphans(unmasked, len(images), f"GT/ of {data.root}"),
+        unused=Orphans(unused, len(masks), f"Imgs/ of {data.root}"),
     )
 
 

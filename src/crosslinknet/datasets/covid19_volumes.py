@@ -19,12 +19,12 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     images_in,
     keys_of,
     listed,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.errors import DataError
 from crosslinknet.readers import count_values, is_image, suffix_of
@@ -64,16 +64,18 @@ def find(data: DataConfig) -> Found:
     """
     public = _public(data.root) if data.root.is_dir() else None
     if public is not None:
-        cases, notes = _pairs(*public, data)
+        cases, unmasked, unused = _pairs(*public, data)
     else:
-        cases, notes = _subjects(data)
+        (cases, unmasked), unused = _subjects(data), Orphans()
     proposed, reasons = _suggestions(cases, public)
     return Found(
         layout="covid19-volumes",
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         subject_rule=subject_rule(data.subject) if data.subject else "a subject per CT",
-        notes=(*reasons, *notes),
+        notes=tuple(reasons),
         suggestions=proposed,
+        unmasked=unmasked,
+        unused=unused,
     )
 
 
@@ -85,23 +87,21 @@ def _public(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _pairs(images: Path, masks: Path, data: DataConfig) -> tuple[list[CaseFiles], list[str]]:
-    """Cases of two folders with equal names."""
+def _pairs(images: Path, masks: Path, data: DataConfig) -> tuple[list[CaseFiles], Orphans, Orphans]:
+    """Cases of two folders with equal names; images without mask, masks without image."""
     image_of, mask_of = keys_of(images_in(images), images), keys_of(images_in(masks), masks)
-    lonely = sorted(set(mask_of) - set(image_of))
-    if lonely:
-        raise DataError(
-            f"{len(lonely)} masks in {masks} have no image in {images}: {listed(lonely)}. Add the "
-            "images or remove these masks."
-        )
-    missing = [image_of[key].name for key in sorted(set(image_of) - set(mask_of))]
-    notes = without_mask(missing, len(image_of), str(masks), data)
+    unmasked = tuple(image_of[key] for key in sorted(set(image_of) - set(mask_of)))
+    unused = tuple(mask_of[key] for key in sorted(set(mask_of) - set(image_of)))
     keys = sorted(set(image_of) & set(mask_of))
-    return [_case(key.replace("/", "__"), image_of[key], mask_of[key], data) for key in keys], notes
+    return (
+        [_case(key.replace("/", "__"), image_of[key], mask_of[key], data) for key in keys],
+        Orphans(unmasked, len(image_of), str(masks)),
+        Orphans(unused, len(mask_of), str(images)),
+    )
 
 
-def _subjects(data: DataConfig) -> tuple[list[CaseFiles], list[str]]:
-    """Cases of a folder per subject."""
+def _subjects(data: DataConfig) -> tuple[list[CaseFiles], Orphans]:
+    """Cases of a folder per subject; folders without a mask."""
     folders = _folders(data.root)
     if not folders:
         raise DataError(f"{data.root} holds no CT volumes of subjects. Looked for {LOOKED_FOR}.")
@@ -119,8 +119,8 @@ def _subjects(data: DataConfig) -> tuple[list[CaseFiles], list[str]]:
         if masks:
             cases.append(_case(folder.name, cts[0], masks[0], data))
         else:
-            missing.append(folder.name)
-    return cases, without_mask(missing, len(folders), "the folders of the subjects", data)
+            missing.append(folder)
+    return cases, Orphans(tuple(missing), len(folders), "the folders of the subjects")
 
 
 def _folders(root: Path) -> list[Path]:

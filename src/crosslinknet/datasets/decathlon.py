@@ -13,11 +13,11 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     below,
     check_files,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.errors import DataError
 from crosslinknet.files import read_json
@@ -40,7 +40,7 @@ def find(data: DataConfig) -> Found:
 
     Raises:
         DataError: dataset.json incomplete, paths that leave the folder, files that are missing,
-            listed twice or of a kind that is not read, images without label.
+            listed twice or of a kind that is not read.
     """
     path = data.root / "dataset.json"
     if not path.is_file():
@@ -53,11 +53,10 @@ def find(data: DataConfig) -> Found:
             '[{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}].'
         )
     channels, values = _channels(content, path), _labels(content, path)
-    missing = [str(entry["image"]) for entry in entries if not entry.get("label")]
-    notes = without_mask(missing, len(entries), f"'training' of {path}", data)
+    unmasked = tuple(data.root / entry["image"] for entry in entries if not entry.get("label"))
     cases = [_case(entry, len(channels), data) for entry in entries if entry.get("label")]
     check_files(cases, path)
-    stated = content.get("numTraining", len(entries))
+    stated, notes = content.get("numTraining", len(entries)), []
     if stated != len(entries):
         notes.append(f"dataset.json states numTraining {stated}, 'training' lists {len(entries)}")
     return Found(
@@ -67,6 +66,7 @@ def find(data: DataConfig) -> Found:
         label_values=values,
         channels=channels,
         notes=(f"channels: {', '.join(channels)}", *notes),
+        unmasked=Orphans(unmasked, len(entries), f"'training' of {path}"),
     )
 
 

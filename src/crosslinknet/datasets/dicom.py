@@ -19,10 +19,10 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     case_ids,
     listed,
     subject_of,
-    without_mask,
 )
 from crosslinknet.errors import DataError
 from crosslinknet.readers import is_image, stem_of, suffix_of
@@ -68,7 +68,7 @@ def find(data: DataConfig) -> Found:
     """Collect the series below the root with their masks.
 
     Raises:
-        DataError: no series, files that cannot be read, series without mask or with several.
+        DataError: no series, files that cannot be read, series with several masks.
     """
     files = [path for path in _files(data.root) if is_image(path)]
     dicom = [path for path in files if is_dicom(path)]
@@ -77,14 +77,14 @@ def find(data: DataConfig) -> Found:
         raise DataError(f"{data.root} holds no DICOM image. Looked for {LOOKED_FOR}.")
     segments = [read_segments(path) for path in dicom if read_head(path).kind in SEGMENTATION]
     mask_of = _masks(series, segments, [path for path in files if not is_dicom(path)], data)
-    missing = [one.key for one in series if one.key not in mask_of]
-    notes = without_mask(missing, len(series), str(data.root), data)
+    unmasked = tuple(place_of(one.head.path) for one in series if one.key not in mask_of)
     kept = [one for one in series if one.key in mask_of]
     subjects, rule = _subjects(kept, data)
     cases = [
         CaseFiles(name, subject, (one.head.path,), mask_of[one.key])
         for name, subject, one in zip(case_ids([s.key for s in kept]), subjects, kept, strict=True)
     ]
+    notes = []
     others = len({path for path in dicom if not read_head(path).is_image}) - len(segments)
     if others:
         notes.append(f"{others} DICOM files are neither images nor SEG; they are left alone")
@@ -93,6 +93,7 @@ def find(data: DataConfig) -> Found:
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         subject_rule=rule,
         notes=(f"{len(series)} DICOM images, {len(segments)} DICOM SEG", *notes),
+        unmasked=Orphans(unmasked, len(series), str(data.root)),
     )
 
 

@@ -11,14 +11,13 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     case_ids,
     folder_hint,
     images_in,
     keys_of,
-    listed,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.errors import DataError
 from crosslinknet.readers import is_image
@@ -46,19 +45,13 @@ def find(data: DataConfig) -> Found:
     """Pair the files of an image folder with those of a mask folder.
 
     Raises:
-        DataError: no such folders, or several; images without masks, masks without images.
+        DataError: no such folders, or several; two files of one name.
     """
     images, masks = _folders(data)
     image_of = keys_of(images_in(images, leave_out=masks), images)
     mask_of = _named_as(image_of, keys_of(images_in(masks, leave_out=images), masks))
-    lonely = [path.name for key, path in mask_of.items() if key not in image_of]
-    if lonely:
-        raise DataError(
-            f"{len(lonely)} of {len(mask_of)} masks in {masks} have no image in {images}: "
-            f"{listed(lonely)}. Both carry one name; add the images or remove these masks."
-        )
-    missing = [path.name for key, path in image_of.items() if key not in mask_of]
-    notes = without_mask(missing, len(image_of), str(masks), data)
+    unmasked = tuple(path for key, path in image_of.items() if key not in mask_of)
+    unused = tuple(path for key, path in mask_of.items() if key not in image_of)
     keys = [key for key in image_of if key in mask_of]
     cases = [
         _case(name, image_of[key], mask_of[key], images, data)
@@ -68,11 +61,9 @@ def find(data: DataConfig) -> Found:
         layout="folders",
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         subject_rule=subject_rule(data.subject),
-        notes=(
-            f"images in {images.name}/, masks in {masks.name}/",
-            *notes,
-            *folder_hint(keys, data),
-        ),
+        notes=(f"images in {images.name}/, masks in {masks.name}/", *folder_hint(keys, data)),
+        unmasked=Orphans(unmasked, len(image_of), str(masks)),
+        unused=Orphans(unused, len(mask_of), str(images)),
     )
 
 

@@ -1,6 +1,7 @@
 """What a search for cases gives, and the rules that all layouts share.
 
-Order: Found, then files and their names, subjects, images without masks, lists in messages.
+Order: Orphans, Found, then files and their names, subjects, images without masks, lists in
+messages.
 """
 
 import re
@@ -14,6 +15,23 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.errors import DataError
 from crosslinknet.readers import READERS, files_of, is_drawn, is_image, stem_of
+
+BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """Files that lack their partner: images without a mask, or masks without an image.
+
+    Attributes:
+        files: the first file of each.
+        total: number of all files of their kind, those with a partner included.
+        where: the place where the partner was looked for, for people.
+    """
+
+    files: tuple[Path, ...] = ()
+    total: int = 0
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,8 @@ class Found:
         splits: (train ids, test ids) of each fold, where a file states them; else None.
         splits_file: the file that states them, or None.
         notes: things a user should know, one sentence each.
+        unmasked: images without a mask; none of them is a case.
+        unused: masks without an image.
         suggestions: what a recipe of a known set proposes for a config, by section and key, as in
             ``{"image": {"window": "lung"}}``; the notes give the reasons.
     """
@@ -41,6 +61,8 @@ class Found:
     splits: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] | None = None
     splits_file: Path | None = None
     notes: tuple[str, ...] = ()
+    unmasked: Orphans = Orphans()
+    unused: Orphans = Orphans()
     suggestions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -151,6 +173,16 @@ def folder_hint(keys: Sequence[str], data: DataConfig) -> list[str]:
         f"the images lie in {len(parents)} folders; if each is a person, state "
         "data.subject: '^([^/]+)/'"
     ]
+
+
+def beginnings(names: Iterable[str]) -> set[str]:
+    """Names without their last part, which may tell one image of a person from another.
+
+    >>> sorted(beginnings(["anna_1", "anna_2", "ben-1", "carl"]))
+    ['anna', 'ben']
+    """
+    matches = (re.match(BEFORE_LAST, name) for name in names)
+    return {match[1] for match in matches if match}
 
 
 def without_mask(missing: Sequence[str], total: int, where: str, data: DataConfig) -> list[str]:

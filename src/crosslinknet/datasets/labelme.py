@@ -10,14 +10,13 @@ from crosslinknet.config import DataConfig
 from crosslinknet.datasets.folders import holds_masks
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     case_ids,
     folder_hint,
     images_in,
     keys_of,
-    listed,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.errors import DataError
 from crosslinknet.readers import READERS
@@ -42,7 +41,7 @@ def find(data: DataConfig) -> Found:
     """Pair images with the JSON files beside them.
 
     Raises:
-        DataError: no such file, JSON files without image, images without JSON file.
+        DataError: no such file, two images of one name.
     """
     folder = data.root if data.images is None else data.root / data.images
     if not folder.is_dir():
@@ -55,14 +54,8 @@ def find(data: DataConfig) -> Found:
     if not drawn:
         raise DataError(f"{folder} holds no labelme file. Looked for {LOOKED_FOR}.")
     image_of = keys_of(images_in(folder), folder)
-    lonely = [path.name for key, path in drawn.items() if key not in image_of]
-    if lonely:
-        raise DataError(
-            f"{folder}: {len(lonely)} of {len(drawn)} labelme files have no image beside them: "
-            f"{listed(lonely)}. Both carry one name; add the images or remove these files."
-        )
-    missing = [path.name for key, path in image_of.items() if key not in drawn]
-    notes = without_mask(missing, len(image_of), "a labelme file beside them", data)
+    unused = tuple(path for key, path in drawn.items() if key not in image_of)
+    unmasked = tuple(path for key, path in image_of.items() if key not in drawn)
     keys = [key for key in image_of if key in drawn]
     cases = [
         CaseFiles(
@@ -77,7 +70,9 @@ def find(data: DataConfig) -> Found:
         layout="labelme",
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         subject_rule=subject_rule(data.subject),
-        notes=("masks are the outlines of labelme files", *notes, *folder_hint(keys, data)),
+        notes=("masks are the outlines of labelme files", *folder_hint(keys, data)),
+        unmasked=Orphans(unmasked, len(image_of), "labelme files beside them"),
+        unused=Orphans(unused, len(drawn), str(folder)),
     )
 
 

@@ -18,12 +18,12 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     case_ids,
     check_files,
     listed,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.errors import DataError
 from crosslinknet.readers import stem_of
@@ -59,18 +59,19 @@ def find(data: DataConfig) -> Found:
                 f"{path}: column {column!r} is empty in {len(empty)} of {len(rows)} rows (line "
                 f"{listed(empty)}). Fill it everywhere or remove the column."
             )
-    missing = [row.cells["image"] for row in rows if not row.cells["mask"]]
-    notes = without_mask(missing, len(rows), f"column 'mask' of {path}", data)
-    rows = [row for row in rows if row.cells["mask"]]
-    cases = [_case(name, row, path, data) for name, row in zip(_ids(rows, path), rows, strict=True)]
+    masked = [row for row in rows if row.cells["mask"]]
+    names = _ids(masked, path)
+    cases = [_case(name, row, path, data) for name, row in zip(names, masked, strict=True)]
     check_files(cases, path)
+    unmasked = tuple(_images(row, path)[0] for row in rows if not row.cells["mask"])
     by_column = data.subject is None and bool(rows[0].cells.get("subject"))
     rule = f"column 'subject' of {path.name}" if by_column else subject_rule(data.subject)
     return Found(
         layout="csv",
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         subject_rule=rule,
-        notes=(f"cases listed in {path.name}", *notes),
+        notes=(f"cases listed in {path.name}",),
+        unmasked=Orphans(unmasked, len(rows), f"column 'mask' of {path}"),
     )
 
 
@@ -179,7 +180,7 @@ def _ids(rows: list[Row], path: Path) -> list[str]:
 
 def _case(name: str, row: Row, path: Path, data: DataConfig) -> CaseFiles:
     cells, where = row.cells, f"{path}, line {row.line}"
-    images = tuple(path.parent / part.strip() for part in cells["image"].split("|"))
+    images = _images(row, path)
     subject = cells.get("subject") or name
     if data.subject is not None:
         subject = subject_of(cells["image"], data.subject, images[0])
@@ -191,6 +192,10 @@ def _case(name: str, row: Row, path: Path, data: DataConfig) -> CaseFiles:
         spacing=parse_spacing(cells.get("spacing", ""), where),
         fold=_fold(cells.get("fold", ""), where),
     )
+
+
+def _images(row: Row, path: Path) -> tuple[Path, ...]:
+    return tuple(path.parent / part.strip() for part in row.cells["image"].split("|"))
 
 
 def parse_spacing(text: str, where: str) -> tuple[float, float, float] | None:

@@ -17,11 +17,11 @@ from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     images_in,
     listed,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.datasets.manifest import parse_spacing
 from crosslinknet.errors import DataError
@@ -44,7 +44,7 @@ def find(data: DataConfig) -> Found:
     """Read dataset.json and collect its training cases.
 
     Raises:
-        DataError: dataset.json incomplete, channels or images missing, images without labels.
+        DataError: dataset.json incomplete, channels or names that do not fit it.
     """
     path = data.root / "dataset.json"
     if not path.is_file():
@@ -64,14 +64,8 @@ def find(data: DataConfig) -> Found:
         for file in images_in(data.root / "labelsTr")
         if suffix_of(file) == ending
     }
-    lonely = sorted(set(labels) - set(images))
-    if lonely:
-        raise DataError(
-            f"{data.root}: {len(lonely)} files of labelsTr have no image in imagesTr: "
-            f"{listed(lonely)}. Add the images CASE_0000{ending} or remove these labels."
-        )
-    missing = sorted(set(images) - set(labels))
-    notes += without_mask(missing, len(images), str(data.root / "labelsTr"), data)
+    unmasked = tuple(images[case][0] for case in sorted(set(images) - set(labels)))
+    unused = tuple(labels[case] for case in sorted(set(labels) - set(images)))
     stated = content.get("numTraining", len(images))
     if stated != len(images):
         notes.append(f"dataset.json states numTraining {stated}, imagesTr has {len(images)} cases")
@@ -92,6 +86,8 @@ def find(data: DataConfig) -> Found:
         splits=read_splits_final(splits) if splits.is_file() else None,
         splits_file=splits if splits.is_file() else None,
         notes=(f"channels: {', '.join(channels)}", *notes),
+        unmasked=Orphans(unmasked, len(images), str(data.root / "labelsTr")),
+        unused=Orphans(unused, len(labels), str(data.root / "imagesTr")),
     )
 
 

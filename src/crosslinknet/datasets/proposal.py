@@ -1,13 +1,12 @@
-"""What a data set itself says of its config: where it is, and what its mask values may mean.
+"""What a data set itself says of its config: what its mask values may mean.
 
-Order: section_for, refuse_jpg_masks, look_at_masks.
+Order: refuse_jpg_masks, look_at_masks.
 """
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
@@ -17,13 +16,6 @@ from crosslinknet.readers import count_values, is_drawn, suffix_of
 
 MOST_VALUES = 12  # masks with more values are asked about
 JPG = (".jpg", ".jpeg")
-
-
-def section_for(data: Path) -> dict[str, Any]:
-    """The ``data`` section for a place as people type it: a folder, or a CSV manifest."""
-    if data.is_file():
-        return {"root": str(data.parent.resolve()), "images": data.name, "layout": "csv"}
-    return {"root": str(data.resolve())}
 
 
 def refuse_jpg_masks(cases: Sequence[CaseFiles], data: DataConfig) -> None:

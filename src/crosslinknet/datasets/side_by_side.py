@@ -19,13 +19,13 @@ from crosslinknet.config import DataConfig
 from crosslinknet.datasets.folders import ENDINGS
 from crosslinknet.datasets.found import (
     Found,
+    Orphans,
     case_ids,
     folder_hint,
     images_in,
     listed,
     subject_of,
     subject_rule,
-    without_mask,
 )
 from crosslinknet.errors import DataError
 from crosslinknet.readers import is_image, stem_of
@@ -59,23 +59,20 @@ def find(data: DataConfig) -> Found:
     """Pair the files of each folder by their names.
 
     Raises:
-        DataError: no pair, images without mask, masks without image, several of one name.
+        DataError: no mask at all, several images or masks of one name.
     """
     folder = _folder(data)
     there = any(is_image(path) for path in folder.rglob("*"))
     groups = _groups(images_in(folder)) if there else {}
     if not any(group.masks for group in groups.values()):
         raise DataError(f"{folder} holds no image with a mask beside it. Looked for {LOOKED_FOR}.")
-    lonely = [path.name for g in groups.values() if not g.images for path in _all_masks(g)]
-    if lonely:
-        raise DataError(
-            f"{folder}: {len(lonely)} masks have no image beside them: {listed(lonely)}. The "
-            "image of x_mask.png is x.png; add the images or remove these masks."
-        )
+    masks = sum(len(_all_masks(group)) for group in groups.values())
+    unused = tuple(path for g in groups.values() if not g.images for path in _all_masks(g))
+    groups = {key: group for key, group in groups.items() if group.images}
     for group in groups.values():
         _check(group)
-    missing = [group.images[0].name for group in groups.values() if not group.masks]
-    notes = without_mask(missing, len(groups), "their folder", data)
+    images, notes = len(groups), []
+    unmasked = tuple(group.images[0] for group in groups.values() if not group.masks)
     groups = {key: group for key, group in groups.items() if group.masks}
     keys = [key.relative_to(folder).as_posix() for key in groups]
     cases = [
@@ -92,6 +89,8 @@ def find(data: DataConfig) -> Found:
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         subject_rule=subject_rule(data.subject),
         notes=("masks lie beside their images", *notes, *folder_hint(keys, data)),
+        unmasked=Orphans(unmasked, images, "their folder"),
+        unused=Orphans(unused, masks, "their folder"),
     )
 
 

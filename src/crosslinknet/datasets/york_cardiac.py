@@ -19,7 +19,7 @@ from pathlib import Path
 
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import DataConfig
-from crosslinknet.datasets.found import Found, listed, subject_of, subject_rule, without_mask
+from crosslinknet.datasets.found import Found, Orphans, listed, subject_of, subject_rule
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.readers import matlab
 
@@ -41,21 +41,15 @@ def find(data: DataConfig) -> Found:
     """Make a case of every frame in which something is drawn.
 
     Raises:
-        DataError: no such files, images without outlines or the reverse, nothing drawn, a
+        DataError: no such files, nothing drawn, a
             damaged file, or a spacing.csv that does not fit.
         ShapeError: images and outlines differ in frames or slices.
     """
     images, outlines = _files(data.root, IMAGES), _files(data.root, OUTLINES)
     if not images:
         raise DataError(f"{data.root} does not hold the York set. Looked for {LOOKED_FOR}.")
-    lonely = [outlines[number].name for number in sorted(set(outlines) - set(images))]
-    if lonely:
-        raise DataError(
-            f"{len(lonely)} files of outlines in {data.root} have no images: {listed(lonely)}. Add "
-            f"{IMAGES}N.mat of the same numbers."
-        )
-    missing = [images[number].name for number in sorted(set(images) - set(outlines))]
-    notes = without_mask(missing, len(images), f"{OUTLINES}N.mat", data)
+    unused = tuple(outlines[number] for number in sorted(set(outlines) - set(images)))
+    unmasked = tuple(images[number] for number in sorted(set(images) - set(outlines)))
     numbers = sorted(set(images) & set(outlines))
     spacing = _spacing(data.root / SPACING, numbers)
     cases: list[CaseFiles] = []
@@ -82,8 +76,9 @@ def find(data: DataConfig) -> Found:
             f"spacing from {SPACING}" if spacing else f"no {SPACING}: distances are in pixels",
             "augmentation as in the paper: augment.preset cardiac-paper; window percentile, as MR "
             "has no fixed range",
-            *notes,
         ),
+        unmasked=Orphans(unmasked, len(images), f"{OUTLINES}N.mat"),
+        unused=Orphans(unused, len(outlines), f"{IMAGES}N.mat"),
         suggestions={
             "data": {"label_map": {"epicardium": [1, 2], "cavity": [2], "ring": [1]}},
             "image": {"window": "percentile"},

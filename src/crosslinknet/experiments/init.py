@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from crosslinknet.case import CaseFiles
-from crosslinknet.config import WINDOWS, override, parse_config, to_yaml
+from crosslinknet.config import WINDOWS, data_at, override, parse_config, to_yaml
 from crosslinknet.datasets import Found, find_cases
-from crosslinknet.datasets.proposal import look_at_masks, refuse_jpg_masks, section_for
+from crosslinknet.datasets.found import BEFORE_LAST
+from crosslinknet.datasets.proposal import look_at_masks, refuse_jpg_masks
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
 from crosslinknet.geometry import SliceAxis
@@ -28,7 +29,7 @@ LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
 THICK = 1.5  # voxels this much longer in one direction: slices are cut across it
 HOUNSFIELD = -500  # values below are air in CT
 LEAST_DRAWS = 100  # slices an epoch has at least; with fewer, sixty epochs are too few steps
-SUBJECT_HINTS = (r"(sub-[a-zA-Z0-9]+)", r"^(.+)[_-]")  # BIDS; all of a name but its last part
+SUBJECT_HINTS = (r"(sub-[a-zA-Z0-9]+)", BEFORE_LAST)  # BIDS; all of a name but its last part
 
 
 def init(
@@ -53,7 +54,7 @@ def init(
     data, out = Path(data), Path(out)
     if out.exists() and not force:
         raise UsageError(f"{out} exists. Choose another -o, or replace it with --force.")
-    stated = override({"data": section_for(data)}, settings)
+    stated = override({"data": data_at(data)}, settings)
     wanted = parse_config(stated, "xln init")
     found = find_cases(wanted.data)
     known = found.suggestions

@@ -10,7 +10,7 @@ Order: what is remembered, the formats, images, masks, cases, writing.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -259,6 +259,70 @@ def read_values(
     return _whole(values, path), grid
 
 
+@dataclass(frozen=True)
+class RawMask:
+    """A mask as it stands in its file, whatever its values mean.
+
+    Attributes:
+        values: (D, H, W) integers.
+        grid: where they lie.
+        colour: the values are colours, 0xRRGGBB.
+        names: of outlines: value v is the label ``names[v - 1]``; else empty.
+    """
+
+    values: NDArray[np.integer]
+    grid: Grid
+    colour: bool = False
+    names: tuple[str, ...] = ()
+
+    def name(self, value: int) -> int | str:
+        """A value as ``data.label_map`` writes it."""
+        if self.names and value:
+            return self.names[value - 1]
+        return f"#{value:06x}" if self.colour else value
+
+
+def read_raw_mask(
+    files: CaseFiles,
+    slice_axis: SliceAxis,
+    *,
+    colour: bool | None = None,
+    threshold: int | None = None,
+    overlap: str = "error",
+) -> RawMask:
+    """Read the values of a case's mask, whatever they mean; serves to look at unknown data.
+
+    Args:
+        files: the case.
+        slice_axis: as for the image.
+        colour: pictures: read colours, or grey values; None reads colours where no grey is.
+        threshold: pixels above it become 1, all others 0; None takes the values.
+        overlap: of outlines, see ``data.overlap``.
+
+    Raises:
+        DataError: as ``read_mask``, but a JPG is read without threshold; a case without a mask.
+    """
+    path = _mask_of(files)
+    if is_drawn(path):
+        _, grid = read_image(files.images[0], slice_axis)
+        drawing = DRAWN[suffix_of(path)]
+        counts = drawing.count(path, files.images[0], grid)
+        names = tuple(sorted(name for name in counts if isinstance(name, str)))
+        table = label_table({str(value): [name] for value, name in enumerate(names, start=1)})
+        values = drawing.draw(path, files.images[0], grid, table, overlap)
+        return RawMask(_kept(values, files), _kept_grid(grid, files), names=names)
+    joined: NDArray[Any] | None = None
+    for path in files.masks:
+        stored, grid, colour = _stored_values(path, slice_axis, colour)
+        values = _whole(stored if threshold is None else stored > threshold, path)
+        if joined is None:
+            joined, first = values, grid
+        else:
+            joined = _joined(joined, first, values, grid, path, files, overlap)
+    assert joined is not None  # there is a mask
+    return RawMask(_kept(joined, files), _kept_grid(first, files), bool(colour))
+
+
 def count_values(files: CaseFiles, slice_axis: SliceAxis = 0) -> dict[int | str, int]:
     """Count the pixels of each value of a case's mask, whatever it means; background included.
 
@@ -271,13 +335,10 @@ def count_values(files: CaseFiles, slice_axis: SliceAxis = 0) -> dict[int | str,
     if is_drawn(path):
         _, grid = read_image(files.images[0], slice_axis)
         return DRAWN[suffix_of(path)].count(path, files.images[0], grid)
-    counts: Counter[int | str] = Counter()
-    for path in files.masks:
-        values, colour = _any_values(path, slice_axis)
-        numbers, pixels = np.unique(_whole(_kept(values, files), path), return_counts=True)
-        names = [f"#{n:06x}" if colour else int(n) for n in numbers]
-        counts.update(dict(zip(names, pixels.tolist(), strict=True)))
-    return dict(counts.most_common())
+    mask = read_raw_mask(files, slice_axis)
+    numbers, counts = np.unique(mask.values, return_counts=True)
+    names = [mask.name(int(number)) for number in numbers]
+    return dict(Counter(dict(zip(names, counts.tolist(), strict=True))).most_common())
 
 
 def read_case_image(files: CaseFiles, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
@@ -463,27 +524,44 @@ def _read_codes(
     codes, grid = read_mask(path, slice_axis, table, data.threshold)
     for further in files.more_masks:
         others, other_grid = read_mask(further, slice_axis, table, data.threshold)
-        _check_same_grid(path, grid, further, other_grid)
-        shared = int(np.count_nonzero((codes > 0) & (others > 0)))
-        if shared and data.overlap == "error":
-            raise DataError(
-                f"{further} marks {shared} pixels that another mask of {files.images[0].name} "
-                "marks too. If the masks are of several readers, keep one of them; if they are "
-                "objects that touch, data.overlap: last joins them."
-            )
-        codes = np.where(others > 0, others, codes)
+        codes = _joined(codes, grid, others, other_grid, further, files, data.overlap)
     return codes, grid
 
 
-def _any_values(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], bool]:
-    """Mask values (D, H, W), grey if the file can be read so, and whether they are colours."""
+def _joined(
+    values: NDArray[Any],
+    grid: Grid,
+    others: NDArray[Any],
+    other_grid: Grid,
+    further: Path,
+    files: CaseFiles,
+    overlap: str,
+) -> NDArray[Any]:
+    """A mask of an image with a further one of it (D, H, W), which must not share pixels."""
+    _check_same_grid(files.masks[0], grid, further, other_grid)
+    shared = int(np.count_nonzero((values > 0) & (others > 0)))
+    if shared and overlap == "error":
+        raise DataError(
+            f"{further} marks {shared} pixels that another mask of {files.images[0].name} marks "
+            "too. If the masks are of several readers, keep one of them; if they are objects that "
+            "touch, data.overlap: last joins them."
+        )
+    return np.where(others > 0, others, values)
+
+
+def _stored_values(
+    path: Path, slice_axis: SliceAxis, colour: bool | None
+) -> tuple[NDArray[Any], Grid, bool]:
+    """Values of a mask file (D, H, W), their grid, and whether they are colours."""
     reader = _format(path)
     try:
-        return reader.read_values(path, slice_axis, colour=False, lossy=True)[0], False
+        values, grid = reader.read_values(path, slice_axis, colour=colour is True, lossy=True)
+        return values, grid, colour is True
     except DataError:
-        if reader is not pictures:
+        if colour is not None or reader is not pictures:
             raise
-        return reader.read_values(path, slice_axis, colour=True, lossy=True)[0], True
+    values, grid = reader.read_values(path, slice_axis, colour=True, lossy=True)
+    return values, grid, True
 
 
 def _mask_of(files: CaseFiles) -> Path:

@@ -1,0 +1,190 @@
+"""Findings about images that look alike, and about given splits; named in the dict LEAKS.
+
+Order: the split as it is given, copies, near-duplicates, mirrored and turned ones, names; LEAKS.
+"""
+
+from crosslinknet.curation.alike import Twin
+from crosslinknet.curation.findings import Facts, Kind, Seen
+from crosslinknet.curation.result import Place
+from crosslinknet.duplicates import augmentation_names
+from crosslinknet.errors import DataError
+from crosslinknet.report.markup import count
+from crosslinknet.splits import Splits, make_splits
+
+SIGNS = {"copy": "=", "alike": "is like", "turned": "is, mirrored or turned, like"}
+
+
+def split_refused(facts: Facts) -> Seen | None:
+    """A given split that training would refuse."""
+    try:
+        _given_split(facts)
+    except DataError as error:
+        return Seen(f"The split is refused: {error}", cure="give another split.file, or none")
+    return None
+
+
+def split_leaks(facts: Facts) -> Seen | None:
+    """Images of a given split's test part that were seen in its training."""
+    try:
+        splits = _given_split(facts)
+    except DataError:
+        return None
+    if splits is None:
+        return None
+    leaking: dict[int, int] = {}  # twin: the first fold it leaks in
+    for number, fold in enumerate(splits.folds):
+        test, train = set(fold.test), {*fold.train, *fold.validation}
+        for place, twin in enumerate(facts.twins):
+            one, other = (facts.cases[at].files.id for at in (twin.first, twin.second))
+            if (one in test and other in train) or (other in test and one in train):
+                leaking.setdefault(place, number)
+    if not leaking:
+        return None
+    places = []
+    for place, number in leaking.items():
+        pair = _place(facts, facts.twins[place])
+        places.append(Place(file=pair.file, detail=f"{pair.detail} (fold {number})"))
+    text = f"{count(len(places), 'pair')} of images that show the same stand in training and test."
+    return Seen(text, places, "give each such pair one subject, and split anew")
+
+
+def _given_split(facts: Facts) -> Splits | None:
+    """The folds that a file or a column states; None where training would draw them."""
+    found, config = facts.found, facts.config.split
+    by_column = any(case.fold is not None for case in found.cases)
+    if not found.cases or not (config.file or found.splits or by_column):
+        return None
+    return make_splits(found, config)
+
+
+def copies_across(facts: Facts) -> Seen | None:
+    """Equal images of two subjects."""
+    places = _places(facts, "copy", across=True)
+    if not places:
+        return None
+    return Seen(
+        f"{count(len(places), 'image')} equal another one to the last pixel, under another "
+        "subject: they count twice, and the subjects are not what they seem.",
+        places,
+        f"keep one of each: {facts.fix('--drop-duplicates')}",
+    )
+
+
+def copies_within(facts: Facts) -> Seen | None:
+    """Equal images of one subject."""
+    places = _places(facts, "copy", across=False)
+    if not places:
+        return None
+    return Seen(
+        f"{count(len(places), 'image')} equal another one of the same subject to the last pixel.",
+        places,
+        f"keep one of each: {facts.fix('--drop-duplicates')}",
+    )
+
+
+def alike_across(facts: Facts) -> Seen | None:
+    """Nearly equal images of two subjects."""
+    places = _places(facts, "alike", across=True)
+    if not places:
+        return None
+    return Seen(
+        f"{count(len(places), 'pair')} of images look nearly the same, under two subjects: "
+        "perhaps one person, whose slices must not be both trained on and tested.",
+        places,
+        "let data.subject, or the subject column of a manifest, hold them together",
+    )
+
+
+def turned_across(facts: Facts) -> Seen | None:
+    """Images that are others, mirrored or turned, under another subject."""
+    places = _places(facts, "turned", across=True)
+    if not places:
+        return None
+    return Seen(
+        f"{count(len(places), 'pair')} of images look the same mirrored or turned, under two "
+        "subjects: likely augmented offline. Training augments by itself, and copies in the test "
+        "part make scores too good.",
+        places,
+        "remove the augmented ones, or let data.subject hold them with their original",
+    )
+
+
+def named_alike(facts: Facts) -> Seen | None:
+    """Names that offline augmentation leaves, under several subjects."""
+    files_of = {case.files.id: case.files for case in facts.cases}
+    groups = [
+        group
+        for group in augmentation_names(files_of)
+        if len({files_of[name].subject for name in group}) > 1
+    ]
+    if not groups:
+        return None
+    places = [
+        Place(file=facts.name(files_of[name].images[0]), detail=f"named after {group[0]}")
+        for group in groups
+        for name in group[1:]
+    ]
+    return Seen(
+        f"{count(len(places), 'image')} are named like augmented copies of others, under other "
+        "subjects. Training augments by itself, and copies in the test part make scores too good.",
+        places,
+        "remove the augmented ones, or let data.subject hold them with their original",
+    )
+
+
+def alike_within(facts: Facts) -> Seen | None:
+    """Nearly equal images of one subject, as neighbouring slices are."""
+    places = _places(facts, "alike", across=False)
+    if not places:
+        return None
+    return Seen(
+        f"{count(len(places), 'pair')} of images of one subject look nearly the same, as "
+        "neighbouring slices do. Folds keep them together.",
+        places,
+    )
+
+
+def turned_within(facts: Facts) -> Seen | None:
+    """Images of one subject that are others, mirrored or turned."""
+    places = _places(facts, "turned", across=False)
+    if not places:
+        return None
+    return Seen(
+        f"{count(len(places), 'pair')} of images of one subject look the same mirrored or turned: "
+        "likely augmented offline. Training augments by itself.",
+        places,
+        "remove the augmented ones",
+    )
+
+
+def _places(facts: Facts, how: str, across: bool) -> list[Place]:
+    """Pairs of one kind, of two subjects or of one."""
+    return [
+        _place(facts, twin)
+        for twin in facts.twins
+        if twin.how == how and across == _are_two(facts, twin)
+    ]
+
+
+def _are_two(facts: Facts, twin: Twin) -> bool:
+    one, other = (facts.cases[at].files.subject for at in (twin.first, twin.second))
+    return one != other
+
+
+def _place(facts: Facts, twin: Twin) -> Place:
+    """The second image, and what it is to the first."""
+    one, other = (facts.name(facts.cases[at].files.images[0]) for at in (twin.first, twin.second))
+    return Place(file=other, detail=f"{SIGNS[twin.how]} {one}")
+
+
+LEAKS: dict[str, Kind] = {
+    "split": Kind("error", split_refused),
+    "split-leak": Kind("error", split_leaks),
+    "copies": Kind("warning", copies_across),
+    "alike": Kind("warning", alike_across),
+    "turned": Kind("warning", turned_across),
+    "augmented-names": Kind("warning", named_alike),
+    "copies-within": Kind("warning", copies_within),
+    "alike-within": Kind("hint", alike_within),
+    "turned-within": Kind("hint", turned_within),
+}
