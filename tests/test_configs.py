@@ -23,6 +23,7 @@ SHARED = {  # config: folder, cases, subjects, as the README of the folder says
     "msd-hippocampus": ("msd_hippocampus", 182, 182),
     "msd-liver": ("msd_liver_256", 422, 81),
     "sunnybrook-endo": ("sunnybrook_lv", 526, 30),
+    "sunnybrook-endo-crop": ("sunnybrook_lv", 526, 30),
     "sunnybrook-epi": ("sunnybrook_lv", 273, 30),
     "sunnybrook-lv": ("sunnybrook_lv", 273, 30),
 }
