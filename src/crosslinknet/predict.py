@@ -28,6 +28,7 @@ from crosslinknet.models import build_model
 from crosslinknet.preprocess import fit_image, normalise, unfit
 from crosslinknet.readers import (
     is_image,
+    mask_suffix,
     read_case,
     read_image,
     stem_of,
@@ -35,10 +36,8 @@ from crosslinknet.readers import (
     write_mask,
     write_probabilities,
 )
-from crosslinknet.readers.dicom import first_files, is_dicom, mask_suffix, place_of
+from crosslinknet.readers.dicom import first_files, is_dicom, place_of
 
-KEPT = (".png", ".tif", ".tiff", ".nii", ".nii.gz", ".mha", ".nrrd")  # masks as their images
-MASK_SUFFIX = {".mat": ".tif", ".mhd": ".mha", ".nhdr": ".nrrd"}  # of other volumes; else PNG
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 
@@ -374,13 +373,9 @@ def mask_path(files: CaseFiles, out: Path) -> Path:
     >>> mask_path(CaseFiles("a.1", "a", (Path("a.1.JPG"),)), Path("out")).as_posix()
     'out/a.1.png'
     """
-    suffix = suffix_of(files.images[0])
+    suffix = mask_suffix(files.images[0])
     if files.slices is not None:
         suffix = ".png" if len(files.slices) == 1 else ".tif"
-    elif is_dicom(files.images[0]):
-        suffix = mask_suffix(files.images[0])
-    elif suffix not in KEPT:
-        suffix = MASK_SUFFIX.get(suffix, ".png")
     return out / f"{files.id}{suffix}"
 
 

@@ -12,7 +12,6 @@ from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import DataError, ShapeError, SystemProblem
 from crosslinknet.geometry import Grid
 from crosslinknet.labels import label_table
-from crosslinknet.predict import MASK_SUFFIX
 from crosslinknet.readers import (
     DRAWN,
     READERS,
@@ -27,7 +26,7 @@ from crosslinknet.readers import (
 )
 
 DATA = DataConfig(root=Path(), label_map={"lesion": [1]})
-NO_MASKS = (".jpg", ".jpeg", *DRAWN, *MASK_SUFFIX)  # lossy, or drawn and never written
+NO_MASKS = (".jpg", ".jpeg", ".mhd", ".nhdr", *DRAWN)  # lossy, two files, or drawn
 KEEPS_VALUES = [suffix for suffix in READERS if suffix not in NO_MASKS]
 
 

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 import crosslinknet
-from crosslinknet import readers
 from crosslinknet.case import CaseFiles
 from crosslinknet.errors import DataError
 from crosslinknet.geometry import Grid
@@ -25,6 +24,7 @@ from crosslinknet.readers import (
     DRAWN,
     READERS,
     count_values,
+    formats,
     guard,
     read_image,
     read_mask,
@@ -195,7 +195,7 @@ def test_a_bomb_of_2_gib_is_2_mb_and_really_one():
 def good_file(folder, suffix):
     """A file of one slice of 5x7 pixels."""
     path = folder / f"good{suffix}"
-    if READERS[suffix] is readers.pictures:
+    if READERS[suffix] is formats.pictures:
         Image.fromarray(np.ones((5, 7), np.uint8)).save(path)
     elif suffix in (".mhd", ".nhdr"):
         import SimpleITK as sitk

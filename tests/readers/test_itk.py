@@ -269,7 +269,7 @@ NRRD = [
     ("encoding: raw", "encoding: raw\nEncoding: raw", "states encoding twice"),
     ("space directions", "spacedirection", "must state spacings or spacedirections once"),
     ("kinds: domain", "kinds; domain", "has the line 'kinds;"),
-    ("kinds: domain domain domain", "kinds: domain domain", "cannot be read by ITK"),
+    ("kinds: domain domain domain", "kinds: domain domain", "cannot be read as MetaImage or NRRD"),
     ("(0,0.75,0)", "(0,1e300,0)", "says '0 1e300 0'; expected 3 finite numbers"),
     ("(0,0.75,0)", "none", r"by its header as \(4, 3, 2\)"),
     ("(0,0.75,0)", "", "states 2 spacings or directions for 3 axes"),

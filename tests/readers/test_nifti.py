@@ -140,7 +140,7 @@ def test_a_fourth_axis_is_channels_for_images_and_an_error_for_masks(tmp_path):
     image, _ = read_image(path, 2)
     assert image.shape == (4, 5, 2, 3)
     np.testing.assert_array_equal(image[1, 4], counting((2, 3, 4, 5))[:, :, 1, 4])
-    with pytest.raises(DataError, match="holds 5 volumes"):
+    with pytest.raises(DataError, match="holds 5 channels"):
         read_mask(path, 2, LESION, None)
 
 

@@ -4,18 +4,16 @@ Source: DICOM PS3.3, C.7.6.2 (Image Plane), C.7.6.16 (functional groups).
 Order: kinds of objects, Frame and Head, pydicom and its errors, how a header is read.
 """
 
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crosslinknet.errors import CrosslinkError, DataError, SystemProblem
+from crosslinknet.errors import DataError, SystemProblem
+from crosslinknet.readers import failures
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 MAGIC = b"DICM"  # after a preamble of 128 bytes
@@ -125,21 +123,8 @@ def pydicom() -> Any:
     return pydicom
 
 
-@contextmanager
-def errors_named(path: Path) -> Iterator[None]:
-    """Make every exception of pydicom a DataError that names the file; mute its warnings."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # values that break a rule of DICOM are still values
-            yield
-    except CrosslinkError:
-        raise
-    except Exception as error:  # pydicom and its decoders raise nearly every built-in type
-        reason = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-        raise DataError(
-            f"{path} cannot be read as DICOM ({reason[:300]}). It may be truncated or of another "
-            "kind; copy it again or leave it out."
-        ) from error
+# Values that break a rule of DICOM are still values: warnings of pydicom mean nothing.
+errors_named = partial(failures.errors_named, kind="DICOM", warnings_mean="nothing")
 
 
 def has_magic(path: Path) -> bool:

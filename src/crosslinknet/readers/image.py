@@ -5,7 +5,6 @@ reduce (16-bit colour), drop (transparency) or turn (EXIF) is an error that says
 Order: what a header claims, images, masks, writing, then how a page becomes an array.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from crosslinknet.errors import CrosslinkError, DataError, ShapeError
+from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path
 from crosslinknet.geometry import Grid, SliceAxis
+from crosslinknet.readers.failures import errors_named
 from crosslinknet.readers.guard import Claim
 from crosslinknet.readers.picture_claims import claim_of_picture
 
 WRITTEN = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}  # suffix: format
 READ = ("PNG", "JPEG", "BMP", "TIFF")
+KINDS = "PNG, JPG, BMP or TIFF"  # the same for people
 LOSSY = ("JPEG", "MPO")  # MPO: what Pillow calls a JPG with a second view behind the first
 EXIF_ORIENTATION = 0x0112
 
@@ -72,6 +73,11 @@ def read_values(
 
     values = _read(path, page)  # (D, H, W)
     return values, Grid((values.shape[0], values.shape[1], values.shape[2]))
+
+
+def mask_suffix(path: Path) -> str:
+    """PNG and TIFF keep theirs; JPG would blur labels, BMP cannot hold all of them: PNG."""
+    return path.suffix.lower() if path.suffix.lower() in (".png", ".tif", ".tiff") else ".png"
 
 
 def write_values(
@@ -137,7 +143,7 @@ def write_probabilities(
 
 def _read(path: Path, page: Callable[[ImageFile.ImageFile, Path], NDArray[Any]]) -> NDArray[Any]:
     """Open a picture, turn each page into an array and stack them."""
-    with _errors_named(path), Image.open(path, formats=READ) as picture:
+    with errors_named(path, KINDS), _bombs_named(path), Image.open(path, formats=READ) as picture:
         frames = int(getattr(picture, "n_frames", 1))
         if frames > 1 and picture.format == "PNG":
             raise DataError(f"{path} is an animation of {frames} pictures. Save a single one.")
@@ -162,23 +168,14 @@ def _read(path: Path, page: Callable[[ImageFile.ImageFile, Path], NDArray[Any]])
 
 
 @contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
-    """Make every exception and warning of Pillow a DataError that names the file."""
+def _bombs_named(path: Path) -> Iterator[None]:
+    """Say how to read a picture that is larger than Pillow expects."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # they tell of damage: what is left may be wrong
-            yield
-    except CrosslinkError:
-        raise
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             f"{path} claims more pixels than pictures have ({error}). Cut it into tiles; if the "
             "size is right, raise PIL.Image.MAX_IMAGE_PIXELS in a Python script."
-        ) from error
-    except Exception as error:  # Pillow raises nearly every built-in type for broken files
-        raise DataError(
-            f"{path} cannot be read as PNG, JPG, BMP or TIFF ({error or type(error).__name__}). "
-            "It may be truncated or of another kind; copy it again or leave it out."
         ) from error
 
 

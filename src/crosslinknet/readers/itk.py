@@ -5,8 +5,7 @@ What the text header says is read first, strictly, and ITK must agree with it be
 Order: what a header claims, images, masks, writing.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,18 @@ from numpy.typing import NDArray
 from crosslinknet.errors import DataError, ShapeError, SystemProblem
 from crosslinknet.files import atomic_path
 from crosslinknet.geometry import PLANES, Grid, SliceAxis
+from crosslinknet.readers.failures import errors_named
 from crosslinknet.readers.guard import Claim
 from crosslinknet.readers.itk_headers import Header, claim_of_itk, read_header, require_voxels
-from crosslinknet.readers.volumes import require_affine, stored_affine, turn_back, turn_volume
+from crosslinknet.readers.volumes import (
+    channels_last,
+    image_of,
+    refuse_colours,
+    require_affine,
+    stored_affine,
+    turn_back,
+    values_of,
+)
 
 MODULES = {
     ".mha": "MetaImageIO",
@@ -51,12 +59,7 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
         DataError: not readable, no usable place in space, not 2D to 4D.
         SystemProblem: SimpleITK is not installed.
     """
-    voxels, affine = _read(path, slice_axis)  # (X, Y, Z, C)
-    if voxels.dtype.kind == "f" and voxels.dtype.itemsize > 4:
-        with np.errstate(over="ignore"):  # infinity is found and named by the caller
-            voxels = voxels.astype(np.float32)
-    turned, grid = turn_volume(voxels, affine, slice_axis)  # (D, H, W, C)
-    return np.ascontiguousarray(turned.transpose(0, 3, 1, 2)), grid  # (D, C, H, W)
+    return image_of(*_read(path, slice_axis), slice_axis)
 
 
 def read_values(
@@ -73,19 +76,13 @@ def read_values(
     Raises:
         DataError: as in ``read_image``; colours expected; several channels.
     """
-    if colour:
-        raise DataError(
-            f"{path} is a volume, but data.label_map names colours. State the numbers it holds, as "
-            "in {lesion: [1]}."
-        )
-    voxels, affine = _read(path, slice_axis)  # (X, Y, Z, C)
-    if voxels.shape[3] != 1:
-        raise DataError(
-            f"{path} holds {voxels.shape[3]} channels (shape {voxels.shape}), a mask has one. "
-            "Merge them into one volume of labels."
-        )
-    turned, grid = turn_volume(voxels[..., 0], affine, slice_axis)
-    return np.ascontiguousarray(turned), grid  # (D, H, W)
+    refuse_colours(path, colour)
+    return values_of(*_read(path, slice_axis), slice_axis, path)
+
+
+def mask_suffix(path: Path) -> str:
+    """Masks are one file, also those of MHD and NHDR."""
+    return {".mhd": ".mha", ".nhdr": ".nrrd"}.get(path.suffix.lower(), path.suffix.lower())
 
 
 def write_values(
@@ -115,8 +112,7 @@ def write_probabilities(
     classes: Sequence[str],
 ) -> tuple[Path, ...]:
     """Write probabilities (K, D, H, W) as one float32 file, the classes as components."""
-    voxels = probs[0] if len(probs) == 1 else np.moveaxis(probs, 0, -1)  # (D, H, W[, K])
-    _write(path, voxels.astype(np.float32, copy=False), grid, like)
+    _write(path, channels_last(probs).astype(np.float32, copy=False), grid, like)
     return (path,)
 
 
@@ -133,21 +129,6 @@ def _simpleitk() -> Any:
     return sitk
 
 
-@contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
-    """Make every exception of ITK a DataError that names the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise DataError(
-            f"{path} cannot be read by ITK ({told}). It may be truncated or of another kind; copy "
-            "it again or leave it out."
-        ) from error
-
-
 def _opened(path: Path) -> Any:
     """A reader that has looked at the header of a file."""
     sitk = _simpleitk()
@@ -162,7 +143,7 @@ def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.f
     """Voxels (X, Y, Z, C) as stored, and the affine, both checked."""
     header = read_header(path)
     require_voxels(header, path)
-    with _errors_named(path):
+    with errors_named(path, "MetaImage or NRRD"):
         reader = _opened(path)
         affine = _affine(reader)
         _check_header(reader, header, affine, path, slice_axis)

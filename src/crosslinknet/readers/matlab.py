@@ -17,17 +17,17 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crosslinknet.errors import CrosslinkError, DataError, LabelError, ShapeError
+from crosslinknet.errors import DataError, LabelError, ShapeError
 from crosslinknet.geometry import Grid, SliceAxis
 from crosslinknet.labels import LabelTable
 from crosslinknet.outlines import fill_polygon
+from crosslinknet.readers.failures import errors_named
 from crosslinknet.readers.guard import DEFLATE, Claim
 
 IMAGES, OUTLINES = "sol_yxzt", "manual_seg_32points"
@@ -43,7 +43,7 @@ COMPLEX = 0x800  # flag beside the class
 
 def claim(path: Path) -> Claim:
     """What the header claims, for ``readers.guard``; each variable is bounded again at reading."""
-    with _errors_named(path):
+    with errors_named(path, "a MATLAB file"):
         for order, _, plain in _elements(path, START):
             about = _about(plain, order)
             if about.name in (IMAGES, OUTLINES):
@@ -83,7 +83,7 @@ def image_shape(path: Path) -> tuple[int, int]:
     Raises:
         DataError: as ``read_image``.
     """
-    with _errors_named(path):
+    with errors_named(path, "a MATLAB file"):
         for order, _, plain in _elements(path, START):
             about = _about(plain, order)
             if about.name == IMAGES:
@@ -170,6 +170,11 @@ def read_values(
     )
 
 
+def mask_suffix(path: Path) -> str:
+    """TIFF, which holds several slices."""
+    return ".tif"
+
+
 def write_values(
     path: Path, values: NDArray[np.integer], grid: Grid, like: Path | None, *, colour: bool
 ) -> None:
@@ -242,7 +247,7 @@ def _load(path: Path, name: str) -> NDArray[Any]:
     """A variable as MATLAB shows it: numbers, or an object array of cells with numbers."""
     import scipy.io
 
-    with _errors_named(path):
+    with errors_named(path, "a MATLAB file"):
         for order, _, start in _elements(path, START):
             if _about(start, order).name == name:
                 break
@@ -269,20 +274,6 @@ def _load(path: Path, name: str) -> NDArray[Any]:
         )
         array: NDArray[Any] = read[name]
     return array
-
-
-@contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
-    """Make every exception of a damaged file a DataError that names it."""
-    try:
-        yield
-    except CrosslinkError:
-        raise
-    except Exception as error:  # scipy raises nearly every built-in type for broken files
-        raise DataError(
-            f"{path} cannot be read as a MATLAB file ({error or type(error).__name__}). It may be "
-            "truncated or of another kind; copy it again or leave it out."
-        ) from error
 
 
 def _missing(path: Path, name: str) -> DataError:

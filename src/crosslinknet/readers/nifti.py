@@ -7,7 +7,6 @@ Order: what a header claims, images, masks, writing, the header alone.
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +20,35 @@ from numpy.typing import NDArray
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path
 from crosslinknet.geometry import PLANES, Grid, SliceAxis
+from crosslinknet.readers.failures import Shared, errors_named
 from crosslinknet.readers.guard import Claim
 from crosslinknet.readers.nifti_claims import claim_of_nifti, open_nifti
-from crosslinknet.readers.volumes import require_affine, stored_affine, turn_back, turn_volume
+from crosslinknet.readers.volumes import (
+    channels_last,
+    image_of,
+    refuse_colours,
+    require_affine,
+    stored_affine,
+    turn_back,
+    values_of,
+)
 
 SEVERE = 35  # of nibabel's levels: what it would repair by a guess, such as negative spacing
+
+
+@contextmanager
+def _without_repairs() -> Iterator[None]:
+    """Nothing is repaired by a guess, and nothing is printed."""
+    logger = imageglobals.logger
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with imageglobals.ErrorLevel(SEVERE):
+            yield
+    finally:
+        logger.disabled = was_disabled
+
+
+_strict = Shared(_without_repairs)  # nibabel keeps both for the whole process
 
 
 def claim(path: Path) -> Claim:
@@ -41,12 +64,7 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
     Raises:
         DataError: not readable, no usable affine, not 2D to 4D.
     """
-    voxels, affine = _read(path, slice_axis)  # (X, Y, Z, C)
-    if voxels.dtype.kind == "f" and voxels.dtype.itemsize > 4:
-        with np.errstate(over="ignore"):  # infinity is found and named by the caller
-            voxels = voxels.astype(np.float32)
-    turned, grid = turn_volume(voxels, affine, slice_axis)  # (D, H, W, C)
-    return np.ascontiguousarray(turned.transpose(0, 3, 1, 2)), grid  # (D, C, H, W)
+    return image_of(*_read(path, slice_axis), slice_axis)
 
 
 def read_values(
@@ -63,19 +81,13 @@ def read_values(
     Raises:
         DataError: as in ``read_image``; colours expected; several channels.
     """
-    if colour:
-        raise DataError(
-            f"{path} is a NIfTI volume, but data.label_map names colours. State the numbers it "
-            "holds, as in {lesion: [1]}."
-        )
-    voxels, affine = _read(path, slice_axis)  # (X, Y, Z, C)
-    if voxels.shape[3] != 1:
-        raise DataError(
-            f"{path} holds {voxels.shape[3]} volumes (shape {voxels.shape}), a mask is one. "
-            "Merge them into one volume of labels."
-        )
-    turned, grid = turn_volume(voxels[..., 0], affine, slice_axis)
-    return np.ascontiguousarray(turned), grid  # (D, H, W)
+    refuse_colours(path, colour)
+    return values_of(*_read(path, slice_axis), slice_axis, path)
+
+
+def mask_suffix(path: Path) -> str:
+    """Masks are stored as their images are."""
+    return ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
 
 
 def write_values(
@@ -103,8 +115,7 @@ def write_image(path: Path, image: NDArray[Any], grid: Grid, like: Path | None) 
         grid: where the voxels lie.
         like: as in ``write_values``.
     """
-    voxels = image[:, 0] if image.shape[1] == 1 else np.moveaxis(image, 1, -1)  # (D, H, W[, C])
-    _write(path, voxels, grid, like)
+    _write(path, channels_last(image.swapaxes(0, 1)), grid, like)  # (D, H, W[, C])
 
 
 def write_probabilities(
@@ -115,8 +126,7 @@ def write_probabilities(
     classes: Sequence[str],
 ) -> tuple[Path, ...]:
     """Write probabilities (K, D, H, W) as one float32 file, the classes on a fourth axis."""
-    voxels = probs[0] if len(probs) == 1 else np.moveaxis(probs, 0, -1)  # (D, H, W[, K])
-    _write(path, voxels.astype(np.float32, copy=False), grid, like)
+    _write(path, channels_last(probs).astype(np.float32, copy=False), grid, like)
     return (path,)
 
 
@@ -140,7 +150,7 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: not readable, no usable affine, not 2D to 4D.
     """
-    with _errors_named(path), _opened(path) as (file, _):
+    with errors_named(path, "NIfTI"), _strict, _opened(path) as (file, _):
         _check_header(file, path, 0)
         ends = orientations.aff2axcodes(file.affine)
         spacing = tuple(float(size) for size in file.header.get_zooms()[:3])
@@ -149,7 +159,7 @@ def read_header(path: Path) -> Header:
 
 def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Voxels (X, Y, Z, C) as stored, and the affine, both checked."""
-    with _errors_named(path), _opened(path) as (file, stream):
+    with errors_named(path, "NIfTI"), _strict, _opened(path) as (file, stream):
         _check_header(file, path, slice_axis)
         voxels = np.asanyarray(file.dataobj)
         if stream.read(1):  # at the end of a packed stream its checksum is compared
@@ -170,26 +180,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         stream.seek(0)
         kind = nib.Nifti2Image if head[4:7] == b"n+2" else nib.Nifti1Image
         yield kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False), stream
-
-
-@contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
-    """Make every exception and warning of nibabel a DataError that names the file."""
-    logger = imageglobals.logger
-    was_disabled, logger.disabled = logger.disabled, True  # it prints what it repairs
-    try:
-        with imageglobals.ErrorLevel(SEVERE), warnings.catch_warnings():
-            warnings.simplefilter("error")
-            yield
-    except DataError:
-        raise
-    except Exception as error:  # nibabel raises nearly every built-in type for broken files
-        raise DataError(
-            f"{path} cannot be read as NIfTI ({error or type(error).__name__}). It may be "
-            "truncated or of another kind; copy it again or leave it out."
-        ) from error
-    finally:
-        logger.disabled = was_disabled
 
 
 def _check_header(file: Any, path: Path, slice_axis: SliceAxis) -> None:

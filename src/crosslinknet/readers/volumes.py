@@ -2,7 +2,7 @@
 
 A plane's name (axial, coronal, sagittal) turns the volume to that plane's view by its affine
 (``geometry.PLANES``); an axis number takes the axes as stored. ``Grid.turn`` remembers how.
-Order: the way in, the way out, then what an affine must be.
+Order: the way in, images and masks, the way out, then what an affine must be.
 """
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
@@ -45,6 +45,52 @@ def turn_volume(
     dz, dy, dx = (float(size) for size in voxel_sizes(placed))
     d, h, w = turned.shape[:3]
     return turned, Grid((d, h, w), (dz, dy, dx), placed, turn)
+
+
+def image_of(
+    voxels: NDArray[Any], affine: NDArray[np.float64], slice_axis: SliceAxis
+) -> tuple[NDArray[Any], Grid]:
+    """Voxels (X, Y, Z, C) as an image (D, C, H, W); integers keep their type, reals are float32."""
+    if voxels.dtype.kind == "f" and voxels.dtype.itemsize > 4:
+        with np.errstate(over="ignore"):  # infinity is found and named by the caller
+            voxels = voxels.astype(np.float32)
+    turned, grid = turn_volume(voxels, affine, slice_axis)  # (D, H, W, C)
+    return np.ascontiguousarray(turned.transpose(0, 3, 1, 2)), grid  # (D, C, H, W)
+
+
+def values_of(
+    voxels: NDArray[Any], affine: NDArray[np.float64], slice_axis: SliceAxis, path: Path
+) -> tuple[NDArray[Any], Grid]:
+    """Voxels (X, Y, Z, 1) as the values of a mask (D, H, W), in the file's own type.
+
+    Raises:
+        DataError: several channels.
+    """
+    if voxels.shape[3] != 1:
+        raise DataError(
+            f"{path} holds {voxels.shape[3]} channels (shape {voxels.shape}), a mask has one. "
+            "Merge them into one volume of labels."
+        )
+    turned, grid = turn_volume(voxels[..., 0], affine, slice_axis)
+    return np.ascontiguousarray(turned), grid  # (D, H, W)
+
+
+def refuse_colours(path: Path, colour: bool) -> None:
+    """Volumes hold numbers.
+
+    Raises:
+        DataError: ``data.label_map`` names colours.
+    """
+    if colour:
+        raise DataError(
+            f"{path} is a volume, but data.label_map names colours. State the numbers it holds, as "
+            "in {lesion: [1]}."
+        )
+
+
+def channels_last(image: NDArray[Any]) -> NDArray[Any]:
+    """(C, D, H, W) to (D, H, W, C), and to (D, H, W) where there is one channel."""
+    return image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
 
 
 def turn_back(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
