@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
 METRICS = ("dice", "iou", "sensitivity", "precision", "over_rate", "under_rate", "hd95")
+SIZES = (0.0, 0.5, 1.0, 5.0, 15.0)  # lower bounds of the target's share of the slice, in percent
 LEFT_OUT = ("data.root", "data.subject_is", "output.dir", "train.threads", "train.workers")
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--against", help="name of the run that others are compared with")
     given = parser.parse_args()
     runs = sorted(given.runs, key=lambda path: path.name)
-    body = "\n".join([table(runs), "", facts(runs)])
+    body = "\n\n".join([table(runs), facts(runs), by_fold(runs), by_size(runs)])
     if given.against:
         body += f"\n\n{paired(runs, given.against)}"
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
@@ -77,6 +78,37 @@ def table(runs: list[Path]) -> str:
     return "\n".join(lines)
 
 
+def by_fold(runs: list[Path]) -> str:
+    """Mean Dice of each fold, of runs with several."""
+    lines = [row(["run", "class", "Dice of each fold"]), row(["---"] * 3)]
+    for run in runs:
+        summary = read(run / "summary.json")
+        for name in summary["levels"]["image"] if len(summary["folds"]) > 1 else ():
+            means = [
+                percent(fold["levels"]["image"][name]["metrics"]["dice"]["mean"])
+                for fold in summary["folds"]
+            ]
+            lines.append(row([run.name, name, ", ".join(means)]))
+    return "\n".join(lines)
+
+
+def by_size(runs: list[Path]) -> str:
+    """Mean Dice and misses by the share of the slice that the target covers, one class alone."""
+    bounds = list(zip(SIZES, [*SIZES[1:], 100.0], strict=True))
+    names = [f"{low:g} to {high:g} %" for low, high in bounds]
+    lines = [row(["run: Dice (slices, missed)", *names]), row(["---"] * (len(names) + 1))]
+    for run in runs:
+        rows = [one for one in scored(run) if one["dice"] and float(one["target_fraction"]) > 0]
+        cells = []
+        for low, high in bounds:
+            there = [one for one in rows if low <= 100 * float(one["target_fraction"]) < high]
+            missed = sum(one["state"] == "missed" for one in there)
+            mean = np.mean([float(one["dice"]) for one in there]) if there else None
+            cells.append(f"{percent(mean)} ({len(there)}, {missed})" if there else "-")
+        lines.append(row([run.name, *cells]))
+    return "\n".join(lines)
+
+
 def paired(runs: list[Path], name: str) -> str:
     """Dice of each run minus that of run ``name`` on the same images, in points.
 
@@ -113,14 +145,20 @@ def budget(run: Path) -> tuple[Any, Any]:
 
 def dice_of(run: Path) -> dict[tuple[str, str, str], float]:
     """(image, subject, class): Dice, from the metrics.csv of all folds."""
-    found = {}
+    return {
+        (f"{line['case']}:{line['slice']}", line["subject"], line["class"]): float(line["dice"])
+        for line in scored(run)
+        if line["dice"]
+    }
+
+
+def scored(run: Path) -> list[dict[str, str]]:
+    """The rows of the metrics.csv of all folds."""
+    rows: list[dict[str, str]] = []
     for path in sorted(run.glob("fold_*/metrics.csv")):
         with path.open(newline="", encoding="utf-8") as file:
-            for line in csv.DictReader(file):
-                if line["dice"]:
-                    key = (f"{line['case']}:{line['slice']}", line["subject"], line["class"])
-                    found[key] = float(line["dice"])
-    return found
+            rows += csv.DictReader(file)
+    return rows
 
 
 def facts(runs: list[Path]) -> str:
@@ -147,11 +185,17 @@ def facts(runs: list[Path]) -> str:
 def command(config: Config, folds: list[str], all_folds: int) -> str:
     """The command that repeats a run, from the committed config it is nearest to."""
     mine = flat(to_dict(config))
-    base, changes = min(
-        ((path, differences(mine, flat(to_dict(load_config(path))))) for path in configs()),
+    recipe = (f"train.recipe={config.train.recipe}",)
+    base, settings = min(
+        (
+            (path, [*given, *(f"{key}={text(mine[key])}" for key in differences(mine, theirs))])
+            for path in configs()
+            for given in ((), recipe)
+            for theirs in [flat(to_dict(load_config(path, given)))]
+        ),
         key=lambda pair: len(pair[1]),
     )
-    options = "".join(" -s " + shlex.quote(f"{key}={text(mine[key])}") for key in changes)
+    options = "".join(f" -s {shlex.quote(setting)}" for setting in settings)
     if len(folds) < all_folds:
         return "; ".join(f"xln train configs/{base.name} --fold {k}{options}" for k in folds)
     return f"xln run configs/{base.name}{options}"
