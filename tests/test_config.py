@@ -22,6 +22,7 @@ from crosslinknet.config import (
     to_dict,
     to_yaml,
 )
+from crosslinknet.config.sections import DECIDED_ELSEWHERE
 from crosslinknet.errors import UsageError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
@@ -43,7 +44,9 @@ OVERRIDES = st.fixed_dictionaries(
         "image.size": st.tuples(st.integers(32, 4096), st.integers(32, 4096)),
         "image.window": st.sampled_from(["lung", "minmax", (-160.0, 240.0), (0.0, 1e-7)]),
         "image.slice_axis": st.sampled_from(["sagittal", 0, 2]),
-        "model.options": st.dictionaries(texts, texts | st.lists(st.integers())),
+        "model.options": st.dictionaries(
+            texts.filter(lambda key: key not in DECIDED_ELSEWHERE), texts | st.lists(st.integers())
+        ),
         "loss.dice": st.floats(0, 10),
         "train.recipe": st.sampled_from(sorted(RECIPES)),
         "train.lr": st.floats(1e-12, 1e3),

@@ -159,7 +159,7 @@ def _subjects(series: Sequence[Series], data: DataConfig) -> tuple[list[str], st
     """
     if data.subject is not None:
         names = [subject_of(one.key, data.subject, one.folder) for one in series]
-        return names, f"regular expression {data.subject!r} on the folder of the series"
+        return names, f"regular expression '{data.subject}' on the folder of the series"
     tops = [one.key.partition("/")[0] for one in series]
     patients = [one.head.patient for one in series]
     pairs = {(top, patient) for top, patient in zip(tops, patients, strict=True) if patient}

@@ -161,7 +161,7 @@ def subject_rule(pattern: str | None) -> str:
     """How subjects are told apart without a subject column, for people."""
     if pattern is None:
         return "file name: every image counts as a subject of its own"
-    return f"regular expression {pattern!r} on the file name"
+    return f"regular expression '{pattern}' on the file name"
 
 
 def folder_hint(keys: Sequence[str], data: DataConfig) -> list[str]:
