@@ -62,7 +62,7 @@ def test_subjects_come_from_the_regular_expression_and_the_rule_says_so(tmp_path
     touch(tmp_path, *(f"{f}/p{i}_s{j}.png" for f in ("img", "gt") for i in (1, 2) for j in (1, 2)))
     result = found(tmp_path, subject=r"^(p\d)_")
     assert [case.subject for case in result.cases] == ["p1", "p1", "p2", "p2"]
-    assert r"'^(p\\d)_'" in result.subject_rule
+    assert r"'^(p\d)_'" in result.subject_rule
     assert "subject of its own" in found(tmp_path).subject_rule
 
 
