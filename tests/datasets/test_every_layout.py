@@ -135,7 +135,7 @@ def test_a_folder_of_something_else_says_what_was_looked_for_and_what_is_there(t
         find_cases(DataConfig(root=tmp_path))
     text = str(caught.value)
     assert f"{tmp_path} is no known data set" in text
-    for wanted in ("dataset.json", "imagesTr", "columns image and mask", "images", "bon"):
+    for wanted in ("images/ + masks/", "x_mask.png", "columns image and mask", "nnunet, decathlon"):
         assert wanted in text
     assert "It holds: notes.txt, thesis.pdf." in text
     assert "data.images and data.masks" in text

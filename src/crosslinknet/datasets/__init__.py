@@ -169,15 +169,18 @@ def _layout(data: DataConfig) -> Layout:
 
 
 def _nothing_found(data: DataConfig) -> DataError:
-    """Say what was looked for, what is there instead, and where it may be."""
-    wanted = "; ".join(layout.looked_for for layout in LAYOUTS.values())
+    """Say what is there, what would be read, and where it may be."""
+    others = ", ".join(name for name in LAYOUTS if name not in ("folders", "side-by-side", "csv"))
+    wanted = (
+        "Expected a folder of images beside one of masks (images/ + masks/), masks beside their "
+        "images (x.png + x_mask.png), a CSV file with the columns image and mask, or one of the "
+        f"layouts {others}; stated as data.layout, each says what it looks for."
+    )
     if not data.root.is_dir():
-        return DataError(f"{data.root} is a file. Expected a folder or a CSV with: {wanted}.")
+        return DataError(f"{data.root} is a file, and no CSV with the columns image and mask.")
     entries = sorted(path for path in data.root.iterdir() if not path.name.startswith("."))
     held = listed(f"{path.name}/" if path.is_dir() else path.name for path in entries)
-    message = (
-        f"{data.root} is no known data set. Looked for: {wanted}. It holds: {held or 'nothing'}."
-    )
+    message = f"{data.root} is no known data set. It holds: {held or 'nothing'}. {wanted}"
     stated = {"images": data.images, "masks": data.masks}
     lost = [k for k, path in stated.items() if path is not None and not (data.root / path).exists()]
     inside = [path.name for path in entries if path.is_dir() and _is_known(path)]
