@@ -1,13 +1,11 @@
 """The page of a check: facts, findings, sizes, and a contact sheet; one file without scripts.
 
-It has the looks of a run's report. Structure and prose: sheet.html. Order: write_sheet, then the
-parts of the page from top to bottom.
+It has the looks of a run's report. Structure and prose: sheet.html, in the frame of all pages.
+Order: write_sheet, then the parts of the page from top to bottom.
 """
 
 from collections.abc import Sequence
-from importlib.resources import files as package_files
 from pathlib import Path
-from string import Template
 
 from crosslinknet import __version__, plots
 from crosslinknet.curation import screen
@@ -21,6 +19,7 @@ from crosslinknet.report.markup import (
     e,
     figure,
     fold_out,
+    framed,
     join,
     table,
     tag,
@@ -39,8 +38,10 @@ def write_sheet(path: Path, check: Check, facts: Facts) -> None:
     colours = colours_of(facts)
     shown = [draw(one, facts, colours) for one in choose(facts, check.findings)]
     name = Path(check.root).name or check.root
-    page = Template(_own("sheet.html")).substitute(
-        css=package_files("crosslinknet.report").joinpath("page.css").read_text(encoding="utf-8"),
+    page = framed(
+        "crosslinknet.curation",
+        "sheet.html",
+        ["sheet.css"],
         title=e(f"{name}: data check"),
         name=e(name),
         what=e(" · ".join([check.layout, *check.notes])),
@@ -53,10 +54,6 @@ def write_sheet(path: Path, check: Check, facts: Facts) -> None:
         made=e(f"Written by crosslinknet {__version__}. This page loads nothing, runs no script."),
     )
     write_text(path, page)
-
-
-def _own(name: str) -> str:
-    return package_files(__package__ or "").joinpath(name).read_text(encoding="utf-8")
 
 
 def _tiles(check: Check) -> Html:

@@ -16,6 +16,7 @@ from crosslinknet.datasets.found import (
     Orphans,
     below,
     check_files,
+    names_by_number,
     subject_of,
     subject_rule,
 )
@@ -24,6 +25,7 @@ from crosslinknet.files import read_json
 from crosslinknet.readers import stem_of, suffix_of
 
 LOOKED_FOR = "Decathlon: dataset.json with 'training', a list of image and label"
+CHANNELS = '{"0": "CT"} or {"0": "T2", "1": "ADC"}'
 
 
 def matches(data: DataConfig) -> bool:
@@ -52,7 +54,7 @@ def find(data: DataConfig) -> Found:
             f"{path} is no dataset.json of the Decathlon: 'training' must be a list such as "
             '[{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}].'
         )
-    channels, values = _channels(content, path), _labels(content, path)
+    channels, values = names_by_number(content, "modality", path, CHANNELS), _labels(content, path)
     unmasked = tuple(data.root / entry["image"] for entry in entries if not entry.get("label"))
     cases = [_case(entry, len(channels), data) for entry in entries if entry.get("label")]
     check_files(cases, path)
@@ -72,20 +74,6 @@ def find(data: DataConfig) -> Found:
 
 def _is_entry(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("image"), str)
-
-
-def _channels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = content.get("modality")
-    if (
-        not isinstance(names, dict)
-        or set(names) != {str(i) for i in range(len(names))}
-        or not names
-    ):
-        raise DataError(
-            f"{path}: 'modality' is {names!r}; expected names by number, as in "
-            '{"0": "CT"} or {"0": "T2", "1": "ADC"}.'
-        )
-    return tuple(str(names[str(i)]) for i in range(len(names)))
 
 
 def _labels(content: dict[str, Any], path: Path) -> dict[str, list[int]]:

@@ -185,6 +185,22 @@ def beginnings(names: Iterable[str]) -> set[str]:
     return {match[1] for match in matches if match}
 
 
+def names_by_number(content: dict[str, Any], key: str, path: Path, example: str) -> tuple[str, ...]:
+    """Names that a dataset.json gives to the numbers from 0 on, as those of the channels.
+
+    Raises:
+        DataError: another form, which ``example`` shows.
+    """
+    names = content.get(key)
+    if (
+        not isinstance(names, dict)
+        or set(names) != {str(i) for i in range(len(names))}
+        or not names
+    ):
+        raise DataError(f"{path}: {key!r} is {names!r}; expected names by number, as in {example}.")
+    return tuple(str(names[str(i)]) for i in range(len(names)))
+
+
 def without_mask(missing: Sequence[str], total: int, where: str, data: DataConfig) -> list[str]:
     """Notes about images that have no mask.
 

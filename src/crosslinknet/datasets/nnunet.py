@@ -20,6 +20,7 @@ from crosslinknet.datasets.found import (
     Orphans,
     images_in,
     listed,
+    names_by_number,
     subject_of,
     subject_rule,
 )
@@ -29,6 +30,7 @@ from crosslinknet.files import read_json
 from crosslinknet.readers import READERS, stem_of, suffix_of
 
 LOOKED_FOR = "nnU-Net v2: dataset.json with 'file_ending', imagesTr, labelsTr"
+CHANNELS = '{"0": "CT"} or {"0": "T1", "1": "T2"}'
 
 
 def matches(data: DataConfig) -> bool:
@@ -56,7 +58,7 @@ def find(data: DataConfig) -> Found:
             f"{', '.join(READERS)}. Convert the data set, or use data.layout: folders."
         )
     ending: str = content["file_ending"]
-    channels = _channels(content, path)
+    channels = names_by_number(content, "channel_names", path, CHANNELS)
     values, notes = _labels(content, path)
     images = _channel_files(data.root / "imagesTr", ending, len(channels))
     labels = {
@@ -112,20 +114,6 @@ def read_splits_final(path: Path) -> tuple[tuple[tuple[str, ...], tuple[str, ...
             '{"train": [names], "val": [names]} per fold.'
         )
     return tuple((tuple(fold["train"]), tuple(fold["val"])) for fold in content)
-
-
-def _channels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = content.get("channel_names")
-    if (
-        not isinstance(names, dict)
-        or set(names) != {str(i) for i in range(len(names))}
-        or not names
-    ):
-        raise DataError(
-            f"{path}: 'channel_names' is {names!r}; expected names by number, as in "
-            '{"0": "CT"} or {"0": "T1", "1": "T2"}.'
-        )
-    return tuple(str(names[str(i)]) for i in range(len(names)))
 
 
 def _labels(content: dict[str, Any], path: Path) -> tuple[dict[str, list[int]], list[str]]:

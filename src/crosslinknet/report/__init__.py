@@ -2,16 +2,16 @@
 
 Only the run's folder is read, and the source images where they still are. Whatever is missing
 (a fold, a summary, the images) is said on the page and stops nothing. Structure and prose:
-page.html; looks: page.css. Order of reading: this file, material (what is read), sections (head and
-tables), charts, record (the fine print), warnings, pictures (which cases are shown), words, markup.
+frame.html and page.html; looks: page.css. Order of reading: this file, material (what is read),
+sections (head and tables), charts, record (the fine print), warnings, pictures (which cases are
+shown), words, markup.
 """
 
-from importlib.resources import files as package_files
 from pathlib import Path
-from string import Template
 
 from crosslinknet.files import write_text
 from crosslinknet.report import charts, record, sections
+from crosslinknet.report.markup import framed
 from crosslinknet.report.material import read_material
 from crosslinknet.report.pictures import attention_pictures, case_pictures
 from crosslinknet.report.warnings import warnings
@@ -33,8 +33,10 @@ def write_report(run: Path) -> Path:
         SystemProblem: the page cannot be written.
     """
     material = read_material(Path(run))
-    page = Template(_own("page.html")).substitute(
-        css=_own("page.css"),
+    page = framed(
+        __name__,
+        "page.html",
+        [],
         **sections.header(material),
         **warnings(material),
         folds=sections.folds(material),
@@ -50,7 +52,3 @@ def write_report(run: Path) -> Path:
     path = material.folder / "report.html"
     write_text(path, page)
     return path
-
-
-def _own(name: str) -> str:
-    return package_files(__name__).joinpath(name).read_text(encoding="utf-8")

@@ -6,6 +6,8 @@ Whatever is no ``Html`` is escaped on its way into the page, so forgetting is ha
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
+from importlib.resources import files
+from string import Template
 
 
 class Html(str):
@@ -73,6 +75,25 @@ def figure(content: Html, caption: Html, css: str = "", above: bool = False) -> 
 def fold_out(title: object, content: Html) -> Html:
     """Content that is shown on a click, and always in print."""
     return tag("details", join([tag("summary", title), content]))
+
+
+def framed(package: str, template: str, styles: Sequence[str], **parts: object) -> str:
+    """A whole page: the frame of every page, which loads nothing and runs no script.
+
+    Args:
+        package: whose file ``template`` is, and ``styles`` are, beside the looks of all pages.
+        template: structure and prose between header and footer.
+        styles: of this page alone.
+        parts: of the template; of the frame: ``title`` and ``made``.
+    """
+
+    def text(owner: str, name: str) -> str:
+        return files(owner).joinpath(name).read_text(encoding="utf-8")
+
+    css = "".join([text(__package__, "page.css"), *(text(package, name) for name in styles)])
+    body = Template(text(package, template)).substitute(parts)
+    frame = Template(text(__package__, "frame.html"))
+    return frame.substitute(title=parts["title"], made=parts["made"], css=css, body=body)
 
 
 def number(value: float | None, unit: str, digits: int = 1) -> str:
