@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosslinknet.config import Config, data_at, load_config, override, parse_config
+from crosslinknet.curation.about_files import FILES
+from crosslinknet.curation.about_images import IMAGES
+from crosslinknet.curation.about_masks import MASKS
 from crosslinknet.curation.alike import twins
 from crosslinknet.curation.facts import collect
-from crosslinknet.curation.findings import BACKGROUND, KINDS, Facts, look_for
+from crosslinknet.curation.findings import BACKGROUND, Facts, Kind, look_for
 from crosslinknet.curation.leaks import LEAKS
 from crosslinknet.curation.result import (
     Check,
@@ -33,6 +36,8 @@ from crosslinknet.errors import UsageError
 from crosslinknet.plots import SIZE_EDGES, SMALL_TARGET
 
 CONFIGS = (".yaml", ".yml")
+
+KINDS: dict[str, Kind] = FILES | MASKS | IMAGES | LEAKS  # of findings
 
 
 def check_data(
@@ -126,7 +131,7 @@ def describe(facts: Facts) -> Check:
         intensity=intensity,
         labels=_labels([mask.values for _, mask in facts.masks]),
         target=_target([mask.fractions for _, mask in facts.masks]),
-        findings=look_for(KINDS | LEAKS, facts),
+        findings=look_for(KINDS, facts),
     )
 
 

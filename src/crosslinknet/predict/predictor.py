@@ -1,16 +1,14 @@
-"""Applying trained models: slices in, masks on the input's own grid out.
+"""Trained models applied to a case: slices in, masks on the input's own grid out.
 
 Folds of a run are averaged as probabilities, then brought back to the source's grid, then cut at
 the threshold: a resized mask is never rounded twice. Decision D17.
-Order: probabilities of a batch, a whole case, the Predictor, files.
+Order: probabilities of a batch, a whole case, the Predictor, how it is loaded.
 """
 
-import glob
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,25 +18,14 @@ from torch import Tensor, nn
 from crosslinknet.case import Case, CaseFiles
 from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
 from crosslinknet.config import Config, parse_config
-from crosslinknet.datasets.found import case_ids
-from crosslinknet.errors import DataError, ShapeError, SystemProblem, UsageError
+from crosslinknet.errors import DataError, ShapeError, SystemProblem
 from crosslinknet.geometry import Grid, place
 from crosslinknet.labels import LabelTable, decode, label_table, to_values
 from crosslinknet.models import build_model
 from crosslinknet.preprocess import fit_image, normalise, unfit
 from crosslinknet.readers import (
-    is_image,
-    mask_suffix,
     read_case,
-    read_image,
-    stem_of,
-    suffix_of,
-    write_mask,
-    write_probabilities,
 )
-from crosslinknet.readers.dicom import first_files, is_dicom, place_of
-
-CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of images: CASE_0000, CASE_0001, ...
 
 
 def class_probabilities(logits: Tensor, exclusive: bool) -> Tensor:
@@ -282,163 +269,3 @@ def pick_device(name: str) -> torch.device:
         ready = ", ".join(kind for kind, is_there in there.items() if is_there)
         raise SystemProblem(f"device {name!r} does not answer here; ready are {ready}.")
     return torch.device(name)
-
-
-def find_inputs(pattern: str, channels: int) -> list[CaseFiles]:
-    """Files meant by a file name, a folder or a glob pattern, one case each.
-
-    Of a DICOM series one file is enough; a folder of folders is searched for series. Where all
-    names are nnU-Net's, CASE_0000 to the last channel of the model, the files of one channel each
-    are the channels of CASE.
-
-    Args:
-        pattern: as typed.
-        channels: of the model.
-
-    Raises:
-        DataError: nothing there that can be read, two files would get one result, or a channel
-            is missing.
-    """
-    groups: dict[str, list[Path]] = {}
-    found = _files(pattern)
-    numbered = _are_channels(found, channels)
-    for file, name in zip(found, _names(found, Path(pattern)), strict=True):
-        match = CHANNEL.fullmatch(name) if numbered else None
-        groups.setdefault(match[1] if match else name, []).append(file)
-    for name, files in groups.items():
-        together = ", ".join(str(file) for file in files)
-        if not numbered and len(files) > 1:
-            raise DataError(
-                f"{together} would all be written as {name}. Rename them, or segment one folder at "
-                "a time."
-            )
-        if numbered and len(files) != channels:
-            raise DataError(
-                f"case {name} has {len(files)} of {channels} channels ({together}). Give all of "
-                f"{name}_0000 to {name}_{channels - 1:04}, as a folder or a pattern."
-            )
-    return [CaseFiles(name, name, tuple(files)) for name, files in sorted(groups.items())]
-
-
-def _files(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if path.is_dir():
-        here = first_files(sorted(p for p in path.iterdir() if is_image(p)))
-        below = (p for p in path.rglob("*") if is_image(p) and is_dicom(p) and p.is_file())
-        found = here or first_files(sorted(below))
-    elif path.is_file():
-        found = [path]
-    else:
-        names = glob.glob(pattern, recursive=True)  # noqa: PTH207
-        found = first_files(sorted(Path(name) for name in names if is_image(Path(name))))
-    if not found:
-        raise DataError(
-            f"{pattern} matches no image that can be read (PNG, JPG, BMP, TIFF, NIfTI, DICOM, MHA, "
-            "NRRD). Give a file, a folder of files, or a pattern in quotes such as "
-            "'scans/*.nii.gz'; folders in folders are searched with 'scans/**/*.nii.gz'."
-        )
-    return found
-
-
-def _names(files: Sequence[Path], root: Path) -> list[str]:
-    """Names of the results: the files' stems; of DICOM series their folders' names.
-
-    Series that lie below a folder may have folders of one name; the folders above are added then.
-    """
-    if not root.is_dir() or not all(map(is_dicom, files)):
-        return [
-            place_of(file).resolve().name if is_dicom(file) else stem_of(file) for file in files
-        ]
-    places = [place_of(file).relative_to(root).as_posix() for file in files]
-    return case_ids([root.resolve().name if place == "." else place for place in places])
-
-
-def _are_channels(files: Sequence[Path], channels: int) -> bool:
-    """Whether all names end in the number of a channel, and the files hold one channel each."""
-    matches = [CHANNEL.fullmatch(stem_of(file)) for file in files]
-    if any(map(is_dicom, files)) or not all(
-        match and int(match[2]) < channels for match in matches
-    ):
-        return False
-    return channels == 1 or read_image(files[0], 0)[0].shape[1] == 1  # (D, C, H, W)
-
-
-def mask_path(files: CaseFiles, out: Path) -> Path:
-    """Where the mask of a case is written.
-
-    JPG and BMP images get PNG masks: JPG would blur the labels, BMP cannot hold all of them.
-    DICOM series get NIfTI. Slices taken out of a stack, and DICOM pictures, get pictures: PNG, or
-    TIFF where they are several.
-
-    >>> mask_path(CaseFiles("a.1", "a", (Path("a.1.JPG"),)), Path("out")).as_posix()
-    'out/a.1.png'
-    """
-    suffix = mask_suffix(files.images[0])
-    if files.slices is not None:
-        suffix = ".png" if len(files.slices) == 1 else ".tif"
-    return out / f"{files.id}{suffix}"
-
-
-def predict_to_folder(
-    predictor: Predictor,
-    cases: Sequence[CaseFiles],
-    out: Path,
-    done: Callable[[Path], None] = lambda path: None,
-    existing: Literal["error", "keep", "replace"] = "error",
-) -> list[Path]:
-    """Segment cases and write each mask under the case's name, in its own format and grid.
-
-    Args:
-        predictor: the models.
-        cases: what to segment.
-        out: folder.
-        done: called with every mask that is there in the end.
-        existing: what happens to masks, and to their probabilities, that are there: an error
-            before anything is computed, kept, so that a call that was stopped goes on, or
-            written anew. An input is never overwritten.
-
-    Returns:
-        Paths of the masks.
-
-    Raises:
-        UsageError: a file would replace an input, or one that is there with ``existing`` error.
-    """
-    targets = [mask_path(files, out) for files in cases]
-    classes = predictor.table.classes if predictor.config.predict.probabilities else ()
-    _refuse_to_overwrite(cases, targets, classes, existing)
-    for files, target in zip(cases, targets, strict=True):
-        if existing != "keep" or not target.exists():
-            prediction, grid = predictor.predict_files(files)
-            like = files.images[0] if files.slices is None else None
-            table = predictor.table
-            if prediction.probs is not None:
-                probs = _probabilities_of(target)
-                write_probabilities(probs, prediction.probs, grid, like, table.classes)
-            write_mask(target, prediction.codes, table, grid, like)  # last: all is there with it
-        done(target)
-    return targets
-
-
-def _refuse_to_overwrite(
-    cases: Sequence[CaseFiles], targets: Sequence[Path], classes: Sequence[str], existing: str
-) -> None:
-    """Look at every file that is going to be written, before anything is computed."""
-    inputs = {image.resolve() for files in cases for image in files.images}
-    for target in targets:
-        written = [target]
-        if classes:
-            probs = _probabilities_of(target)
-            own = [probs.with_name(f"{stem_of(probs)}.{k}{suffix_of(probs)}") for k in classes]
-            written += [probs, *own]
-        for path in written:
-            if path.resolve() in inputs:
-                raise UsageError(f"{path} is an input and would be overwritten; choose another -o.")
-            if path.exists() and existing == "error":
-                raise UsageError(
-                    f"{path} exists. Choose another -o, go on with --resume, which keeps the masks "
-                    "that are there, or replace them with --force."
-                )
-
-
-def _probabilities_of(mask: Path) -> Path:
-    return mask.parent / "probabilities" / mask.name
