@@ -48,7 +48,7 @@ def test_every_slice_of_the_stack_is_a_case(twin):
     assert [case.id for case in result.cases] == [f"slice_{index:03d}" for index in range(30)]
     assert [case.slices for case in result.cases] == [(index,) for index in range(30)]
     assert result.suggestions == {
-        "data": {"label_map": {"infection": [1, 2, 3]}},
+        "data": {"label_map": {"infection": [1, 2, 3]}, "subject_is": "group"},
         "image": {"slice_axis": 2, "window": "lung"},
         "augment": {"preset": "covid-paper"},
     }
@@ -105,6 +105,7 @@ def test_neighbouring_slices_stay_together_unless_something_better_is_known(stac
     result = found(stack)
     assert [case.subject for case in result.cases[:5]] == [f"patient {i}" for i in (0, 1, 2, 3, 0)]
     assert result.subject_rule == "column 'group' of groups.csv"
+    assert result.suggestions["data"]["subject_is"] == "person"
     result = found(stack, subject=r"slice_(\d+)")
     assert len({case.subject for case in result.cases}) == 30
 
@@ -147,7 +148,7 @@ def test_pictures_of_training_and_test_are_found_together(twin):
             ("TestingSet", "MultiClassInfection-Test", "GT"),
         ]
     assert result.suggestions == {
-        "data": {"label_map": {"infection": [1, 2]}},
+        "data": {"label_map": {"infection": [1, 2]}, "subject_is": "group"},
         "augment": {"preset": "covid-paper"},
     }
     assert "its own split is not used" in result.notes[0]
@@ -177,7 +178,7 @@ def test_the_binary_part_alone_will_do(pictures):
     for part in (pictures / "Dataset").glob("*/MultiClassInfection-*"):
         shutil.rmtree(part)
     result = found(pictures)
-    assert result.suggestions["data"] == {"label_map": {"infection": [255]}}
+    assert result.suggestions["data"]["label_map"] == {"infection": [255]}
     data = DataConfig(root=".", label_map={"infection": [255]})
     mask = read_case(result.cases[3], data, ImageConfig()).mask
     drawn = make_phantom("lung", (64, 64), 0, 3).mask[0][3:, :61].T

@@ -100,7 +100,7 @@ def _stack(data: DataConfig) -> Found:
         ),
         subject_rule=rule,
         notes=tuple(notes),
-        suggestions=_suggestions([1, 2, 3]) | {"image": image_section},
+        suggestions=_suggestions([1, 2, 3], data) | {"image": image_section},
     )
 
 
@@ -134,7 +134,7 @@ def _pictures(folders: list[Path], values: list[int], data: DataConfig) -> Found
             "the pictures are cropped to the lungs and stored lying on their side, the masks alike",
             "augmentation as in the paper: augment.preset covid-paper",
         ),
-        suggestions=_suggestions(values),
+        suggestions=_suggestions(values, data),
         unmasked=Orphans(unmasked, len(images), f"GT/ of {data.root}"),
         unused=Orphans(unused, len(masks), f"Imgs/ of {data.root}"),
     )
@@ -151,9 +151,13 @@ def _folders(root: Path) -> tuple[list[Path], list[int]]:
     return [], []
 
 
-def _suggestions(values: list[int]) -> dict[str, dict[str, Any]]:
+def _suggestions(values: list[int], data: DataConfig) -> dict[str, dict[str, Any]]:
+    persons = data.subject is not None or (data.root / GROUPS).is_file()  # somebody says who
     return {
-        "data": {"label_map": {"infection": values}},
+        "data": {
+            "label_map": {"infection": values},
+            "subject_is": data.subject_is if persons else "group",
+        },
         "augment": {"preset": "covid-paper"},
     }
 
