@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 from scipy.io import loadmat, savemat
 
 from crosslinknet.config import DataConfig, ImageConfig
@@ -157,3 +158,25 @@ def test_a_set_in_which_nothing_is_drawn_is_refused(copy):
 def test_a_pattern_for_subjects_wins(twin):
     result = found(twin("york-cardiac"), subject=r"pat(\d+)_")
     assert {case.subject for case in result.cases} == set("123456")
+
+
+@pytest.mark.parametrize(
+    ("radius", "shifted", "painted"), [(5, 18, 11), (10, 9, 5), (15, 6, 3), (25, 4, 2)]
+)
+def test_what_other_readings_of_an_outline_cost(radius, shifted, painted):
+    """D31: points of Dice, means over 100 circles of 32 points, for 1-based points and PIL."""
+    angles = np.arange(32) / 32 * 2 * np.pi
+    circle = radius * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    costs = []
+    for centre in 40 + np.random.default_rng(0).random((100, 2)):
+        yx = centre + circle
+        ours = fill_polygon(yx, (80, 80))
+        one_off = fill_polygon(yx + 1, (80, 80))
+        drawn = Image.new("1", (80, 80))
+        ImageDraw.Draw(drawn).polygon([(x, y) for y, x in yx], fill=1, outline=1)
+        costs.append([1 - dice(ours, other) for other in (one_off, np.asarray(drawn))])
+    assert np.rint(100 * np.mean(costs, axis=0)).tolist() == [shifted, painted]
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
