@@ -38,7 +38,9 @@ from crosslinknet.evaluate.tables import (
 from crosslinknet.files import write_json
 from crosslinknet.geometry import SliceAxis
 from crosslinknet.labels import LabelTable, label_table, split_classes
-from crosslinknet.metrics.table import STATES, Row, score_pairs, states_of
+from crosslinknet.metrics.registry import STATES
+from crosslinknet.metrics.score import score_pairs, states_of
+from crosslinknet.metrics.table import Row
 from crosslinknet.readers import read_case_mask, read_mask
 
 __all__ = [

@@ -17,11 +17,11 @@ from crosslinknet.config import EvaluateConfig
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.evaluate.pairs import listed
 from crosslinknet.files import write_text
-from crosslinknet.metrics.bootstrap import CONFIDENCE, SEED
-from crosslinknet.metrics.table import METRICS, STATES, Level, Row, aggregate, check_metrics
+from crosslinknet.metrics.registry import METRICS, STATES, check_metrics
+from crosslinknet.metrics.table import AVERAGE, Level, Row, aggregate
+from crosslinknet.statistics.bootstrap import CONFIDENCE, SEED
 
 SCHEMA = "crosslinknet/summary/1"
-AVERAGE = "average"  # the entry beside the classes
 COLUMNS = (  # of per_image.csv, before one column per metric
     *("case", "subject", "fold", "slice", "class", "n_pixels", "target_fraction"),
     *("tp", "fp", "fn", "tn", "state"),

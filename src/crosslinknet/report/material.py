@@ -18,7 +18,8 @@ from crosslinknet.config import Config, parse_config
 from crosslinknet.errors import DataError
 from crosslinknet.evaluate import Scores, summarise
 from crosslinknet.files import read_json
-from crosslinknet.metrics.table import METRICS, Row
+from crosslinknet.metrics import METRICS
+from crosslinknet.metrics.table import Row
 from crosslinknet.splits import Splits, read_splits
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crosslinknet.metrics.table import METRICS
+from crosslinknet.metrics import METRICS
 from crosslinknet.report.markup import (
     Html,
     count,
