@@ -1,8 +1,8 @@
 """Every metric on thousands of random pairs: against brute force, SciPy and MONAI.
 
-Half of the shapes are volumes, most spacings unequal; masks are blobs, noise, single pixels, bars at
-the border, two classes of one label image, and empty. Where a tool differs from the definitions,
-``test_presets.py`` names it and shows the rule that it follows.
+Half of the shapes are volumes, most spacings unequal; masks are blobs, noise, single pixels, bars
+at the border, two classes of one label image, and empty. Where a tool differs from the
+definitions, ``test_presets.py`` names it and shows the rule that it follows.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from scipy.spatial.distance import cdist, directed_hausdorff
 from crosslinknet.metrics import METRICS, evaluate
 
 OWN = [name for name, metric in METRICS.items() if not metric.tool]
-SIZES = [pytest.param(800, id="800"), pytest.param(10_000, id="10000", marks=pytest.mark.slow)]
+SIZES = [pytest.param(400, id="400"), pytest.param(10_000, id="10000", marks=pytest.mark.slow)]
 TOLERANCE = 1.3  # no distance of these grids, where rounding would decide
 
 

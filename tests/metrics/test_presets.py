@@ -72,7 +72,9 @@ def test_settings_and_columns_of_a_preset_exist(name):
 
 
 def test_nnunet_leaves_two_empty_masks_out_and_counts_false_alarms_and_misses_as_0():
-    found = table("nnunet", cases((WIDER, SQUARE), (EMPTY, EMPTY), (SQUARE, EMPTY), (EMPTY, SQUARE)))
+    found = table(
+        "nnunet", cases((WIDER, SQUARE), (EMPTY, EMPTY), (SQUARE, EMPTY), (EMPTY, SQUARE))
+    )
     assert found["lesion"] == pytest.approx({"Dice": 0.8 / 3, "IoU": (4 / 6) / 3})
 
 
@@ -268,6 +270,8 @@ def test_the_same_masks_score_differently_in_every_tool():
 )
 def test_policies_on_empty_masks(policy, dice, hd, specificity):
     pairs = [(EMPTY, EMPTY), (SQUARE, EMPTY), (EMPTY, SQUARE)]
-    found = [evaluate(*pair, metrics=["dice", "hd", "specificity"], policy=policy) for pair in pairs]
+    found = [
+        evaluate(*pair, metrics=["dice", "hd", "specificity"], policy=policy) for pair in pairs
+    ]
     for name, expected in (("dice", dice), ("hd", hd), ("specificity", specificity)):
         assert [f[name] for f in found] == pytest.approx(list(expected), nan_ok=True)

@@ -226,7 +226,9 @@ def test_the_pooled_interval_pools_the_drawn_subjects():
         return 2 * tp / (2 * tp + fp + fn)
 
     expected = bca_interval(
-        pooled(totals.sum(axis=0)), pooled(resampled_sums(totals, 2000)), pooled(left_out_sums(totals))
+        pooled(totals.sum(axis=0)),
+        pooled(resampled_sums(totals, 2000)),
+        pooled(left_out_sums(totals)),
     )
     assert cell["interval"] == pytest.approx(expected)
 

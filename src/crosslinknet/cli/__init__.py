@@ -23,7 +23,7 @@ from crosslinknet.cli.common import (
     print_scores,
     print_table,
 )
-from crosslinknet.errors import CrosslinkError, LabelError, UsageError
+from crosslinknet.errors import CrosslinkError, LabelError, UsageError, suggest
 
 if TYPE_CHECKING:
     from crosslinknet.config import Config
@@ -247,6 +247,27 @@ def evaluate(
             metavar="AXIS", help="Volumes: axial, coronal, sagittal, or 0, 1, 2; default: axial."
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Score as another tool does: nnunet, monai, kits19, infnet, released, "
+            "paper-guess.",
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Predicted probabilities, named as the masks: adds their calibration.",
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Table with a column subject and others: scores by their groups."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -254,13 +275,21 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score masks against references. Writes per_image.csv and summary.json."""
+    """Score masks against references: tables per image and case, a summary, a page."""
     from crosslinknet.config import load_config, override, parse_config, to_dict
     from crosslinknet.evaluate import evaluate_folders
+    from crosslinknet.metrics import PRESETS
+    from crosslinknet.report import write_scores
 
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"--preset {preset!r} is unknown{suggest(preset, PRESETS)}")
     given: dict[str, Any] = {"data": {"root": str(ref)}, "image": {}}
     if config is not None:
         given = to_dict(load_config(config))
+    if preset is not None:
+        given["evaluate"] = given.get("evaluate", {}) | dict(PRESETS[preset].settings)
+        label_map = PRESETS[preset].label_map
+        given["data"] |= {"label_map": dict(label_map)} if label_map else {}
     options = {"label_map": _labels(label), "subject": subject, "threshold": threshold}
     given["data"] |= {key: value for key, value in options.items() if value is not None}
     if slice_axis is not None:
@@ -272,15 +301,18 @@ def evaluate(
             evaluate_folders(
                 pred, ref, out, data=chosen.data, config=chosen.evaluate, spacing=_spacing(spacing),
                 slice_axis=chosen.image.slice_axis, pred_threshold=pred_threshold,
-                done=lambda _: bars.advance(bar),
+                probabilities=probabilities, groups=groups, preset=preset,
+                done=lambda total: bars.update(bar, total=total, advance=1),
             )  # fmt: skip
         except LabelError as error:
             raise LabelError(
                 f"{error} On the command line: --label CLASS=VALUES says what values mean, "
                 "--threshold and --pred-threshold are for grey masks."
             ) from error
+    page = write_scores(out)
     print_scores(out)
-    print(f"Scores: {out}")
+    print(f"Tables: {out / 'summary.md'}, {out / 'summary.tex'}, {out / 'per_image.csv'}")
+    print(f"Report: {page.resolve()}")
 
 
 @app.command(epilog="Example: xln report runs/exp")

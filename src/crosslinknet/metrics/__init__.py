@@ -13,8 +13,8 @@ from crosslinknet.config import EvaluateConfig
 from crosslinknet.errors import LabelError, ShapeError, UsageError, suggest
 from crosslinknet.metrics.overlap import Norm
 from crosslinknet.metrics.policies import POLICIES
-from crosslinknet.metrics.registry import METRICS, Metric, check_metrics
 from crosslinknet.metrics.presets import PRESETS, Preset
+from crosslinknet.metrics.registry import METRICS, Metric, check_metrics
 from crosslinknet.metrics.score import score_pairs
 from crosslinknet.metrics.surface import Mode
 
@@ -76,7 +76,7 @@ def evaluate(
     config = EvaluateConfig(
         metrics=names, policy=policy, or_ur_norm=or_ur_norm, hd95_mode=hd95_mode,
         nsd_tolerance=nsd_tolerance, lesion_iou=lesion_iou,
-    )  # type: ignore[arg-type] # fmt: skip
+    )  # fmt: skip
 
     masks = _binary(pred, "pred"), _binary(target, "target")
     shape = masks[0].shape

@@ -44,7 +44,8 @@ def match_components(pred: Mask, target: Mask, lesion_iou: float) -> Matching:
     Matching(pred=2, target=2, dices=(0.8,))
     """
     everywhere = np.ones((3,) * pred.ndim)
-    (p, n_pred), (t, n_target) = (ndimage.label(m, structure=everywhere) for m in (pred, target))
+    label = ndimage.label  # type: ignore[attr-defined]
+    (p, n_pred), (t, n_target) = (label(mask, structure=everywhere) for mask in (pred, target))
     both = pred & target
     pairs, shared = np.unique(np.stack([p[both], t[both]]), axis=1, return_counts=True)
     size_p = np.bincount(p.ravel(), minlength=n_pred + 1)[pairs[0]]

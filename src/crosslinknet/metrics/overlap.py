@@ -123,7 +123,7 @@ def under_rate(counts: Counts, or_ur_norm: Norm = "truth") -> Floats:
 
 
 def volume_error(counts: Counts) -> Floats:
-    """Relative error of the size, | |P| - |T| | / |T|: of the area of a slice, the volume of a case.
+    """Relative error of the size, | |P| - |T| | / |T|: of the area of a slice, or of a volume.
 
     It has no upper bound, and a mask of the right size in the wrong place has none of it.
     """

@@ -47,7 +47,6 @@ class Metric:
     tool: str = ""
 
 
-
 FAR: tuple[Rule, Rule, Rule] = (OUT, "diagonal", "diagonal")
 ALL: tuple[Rule, Rule, Rule] = ("formula", "formula", "formula")
 

@@ -141,8 +141,8 @@ def _estimates(
     # Nothing infinite goes into a product of matrices: its mean is infinite, with no interval.
     finite = np.where(np.isinf(totals), 0.0, totals).reshape(len(totals), -1)
     drawn, left_out = resampled_sums(finite, resamples), left_out_sums(finite)
-    again = (_means(sums.reshape(-1, *shape), metrics, config, level) for sums in (drawn, left_out))
-    return means, *again
+    again = [_means(sums.reshape(-1, *shape), metrics, config, level) for sums in (drawn, left_out)]
+    return means, again[0], again[1]
 
 
 def _means(totals: Floats, metrics: Sequence[str], config: EvaluateConfig, level: Level) -> Floats:

@@ -4,7 +4,7 @@ Only the run's folder is read, and the source images where they still are. Whate
 (a fold, a summary, the images) is said on the page and stops nothing. Structure and prose:
 frame.html and page.html; looks: page.css. Order of reading: this file, material (what is read),
 sections (head and tables), charts, record (the fine print), warnings, pictures (which cases are
-shown), words, markup.
+shown), words, markup. The page of an evaluation alone: scores.
 """
 
 from pathlib import Path
@@ -14,9 +14,10 @@ from crosslinknet.report import charts, record, sections
 from crosslinknet.report.markup import framed
 from crosslinknet.report.material import read_material
 from crosslinknet.report.pictures import attention_pictures, case_pictures
+from crosslinknet.report.scores import write_scores
 from crosslinknet.report.warnings import warnings
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_scores"]
 
 
 def write_report(run: Path) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import ndtr
 
 from crosslinknet.errors import ShapeError
 from crosslinknet.statistics.bootstrap import bca_interval, left_out_sums, resampled_sums
@@ -110,7 +111,7 @@ def _p_of_signs(signs: Floats, ranks: Floats) -> float:
         sums = np.abs(np.arange(len(ways)) * 2 - doubled.sum()) / 2  # |positive - negative|
         return float(min(1.0, ways[sums >= observed - 1e-9].sum() / ways.sum()))
     z = observed / np.sqrt((ranks**2).sum())
-    return float(2 * stats.norm.sf(z))
+    return float(2 * ndtr(-z))
 
 
 def adjust_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
