@@ -464,6 +464,18 @@ def test_neighbouring_slices_of_one_volume_are_no_finding(volumes):
     assert check_data(volumes).findings == []
 
 
+def test_pages_of_colour_pictures_are_drawn(tmp_path):
+    for seed in range(3):
+        colours = np.stack([scene(3 * seed + c) for c in range(3)], axis=2)
+        write(tmp_path / "data" / "images" / f"{seed}.png", colours)
+        write(tmp_path / "data" / "masks" / f"{seed}.png", target(rows=5 + seed))
+    page = tmp_path / "check.html"
+    check_data(tmp_path / "data", report=page)
+    text = page.read_text("utf-8")
+    assert text.count("data:image/jpeg") == 3
+    assert "among the smallest targets" in text
+
+
 def test_one_shared_slice_is_enough_between_two_subjects_and_none_within_one(volumes):
     affine = np.diag([0.5, 0.5, 4.0, 1.0])
     amber = np.asarray(nib.load(volumes / "images" / "amber.nii.gz").dataobj)

@@ -18,6 +18,7 @@ from crosslinknet.labels import label_table, merge_values
 from crosslinknet.splits import make_splits
 from tests.curation.nnunet_rules import check_nnunet, check_regions
 from tests.curation.sets import cases_of, manifest, pictures, save, voxels
+from tests.datasets.test_dicom import write_case
 
 
 def nnunet(tmp_path, *settings, channels=()):
@@ -251,9 +252,16 @@ def test_the_description_comes_last(tmp_path, monkeypatch):
             yield item
 
     convert(data, out, "nnunet", track=watching)
-    assert seen == [False] * 6
+    assert seen == [False] * 9  # compared, looked at, converted
     about = json.loads((out / "dataset.json").read_text())
     save(data / "images" / "b.png", np.zeros((12, 10), np.uint8))
     convert(data, out, "nnunet", track=watching)
     assert seen[6:] == [True, True, True, True, True, False]  # b is redone, then c is verified
     assert json.loads((out / "dataset.json").read_text()) == about
+
+
+def test_a_series_of_ct_becomes_the_channel_that_nnunet_scales_as_ct(tmp_path):
+    for seed in (1, 2):
+        write_case(tmp_path / "data" / f"p{seed}", seed, PatientID=f"p{seed}")
+    _, about, _ = nnunet(tmp_path, "data.label_map={lesion: [1]}")
+    assert about["channel_names"] == {"0": "CT"}

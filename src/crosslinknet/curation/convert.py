@@ -30,7 +30,7 @@ from crosslinknet.curation.work import (
     remove_all,
     stated_config,
 )
-from crosslinknet.datasets import Found, find_cases
+from crosslinknet.datasets import WORKS, Found, find_cases
 from crosslinknet.datasets.proposal import look_at_masks, refuse_jpg_masks
 from crosslinknet.duplicates import fingerprints, groups_of
 from crosslinknet.errors import DataError, UsageError, suggest
@@ -48,7 +48,7 @@ TARGETS: dict[str, Target] = {
     "nifti": NIFTIS,
 }
 LEDGER = "convert_ledger.jsonl"
-RECORD = "conversion.json"
+RECORD = WORKS[LEDGER]
 SCHEMA = "crosslinknet/conversion/1"
 LAST = (  # files that describe all cases
     *("dataset.json", "subjects.csv", "splits_final.json", "manifest.csv", "annotations.json"),
@@ -102,7 +102,8 @@ def convert(
         **same,
     }
     checksums, abouts, skipped = Checksums(root), dict[str, dict[str, Any]](), 0
-    with open_ledger(out / LEDGER, fixed, [case.id for case in jobs]) as ledger:
+    ids, ended = [case.id for case in jobs], (out / RECORD).is_file()
+    with open_ledger(out / LEDGER, fixed, ids, ended) as ledger:
         for case in track(jobs, "converting"):
             sources = checksums.of(files_of(case))
             entry = ledger.finished(case.id, sources)
