@@ -161,11 +161,13 @@ def test_a_stopped_work_is_not_taken_for_a_data_set(source, tmp_path, name):
                 raise KeyboardInterrupt
             yield item
 
-    with pytest.raises(KeyboardInterrupt):
+    def begin():
         if name == "fix":
-            fix(source, out, Asked({255: 1}), track=stopped)
-        else:
-            convert(source, out, "nifti", ("data.label_map={a: [255]}",), track=stopped)
+            return fix(source, out, Asked({255: 1}), track=stopped)
+        return convert(source, out, "nifti", ("data.label_map={a: [255]}",), track=stopped)
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
     assert len(list(out.rglob("case_*"))) >= 5
     with pytest.raises(DataError, match="is unfinished: xln data was stopped"):
         find_cases(DataConfig(root=out))
