@@ -1,4 +1,4 @@
-"""What evaluate_folders writes beside the scores: strata, calibration, presets, documents, a page."""
+"""What is written beside the scores: strata, calibration, presets, documents, a page."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ SMALL[2, 3:5] = 1  # 2 of 480 pixels, 0.42 %
 
 @pytest.fixture
 def folders(tmp_path):
-    """Four persons: a good match, a small target that was missed, two empty masks, a false alarm."""
+    """Four persons: a match, a small target that was missed, two empty masks, a false alarm."""
     pred = write_png(tmp_path / "pred", a=PRED, b=EMPTY, c=EMPTY, d=PRED)
     ref = write_png(tmp_path / "ref", a=TARGET, b=SMALL, c=EMPTY, d=EMPTY)
     return pred, ref, tmp_path / "out"
@@ -258,7 +258,7 @@ def test_the_page_loads_nothing_and_shows_every_part(folders, tmp_path):
 
 
 def test_a_folder_without_scores_has_no_page(tmp_path):
-    with pytest.raises(DataError, match="summary.json"):
+    with pytest.raises(DataError, match=r"summary\.json"):
         write_scores(tmp_path)
 
 
@@ -276,5 +276,5 @@ def test_endings_of_masks_do_not_count_where_names_differ_by_them(tmp_path, pred
 def test_names_that_an_ending_makes_equal_are_not_guessed(tmp_path):
     preds = write_png(tmp_path / "pred", a=PRED)
     refs = write_png(tmp_path / "ref", a_mask=TARGET, a_gt=TARGET)
-    with pytest.raises(DataError, match="2 in .* without prediction: a_gt, a_mask"):
+    with pytest.raises(DataError, match=r"2 in .* without prediction: a_gt, a_mask"):
         score(preds, refs, tmp_path / "out")

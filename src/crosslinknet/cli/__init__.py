@@ -22,6 +22,7 @@ from crosslinknet.cli.common import (
     fail,
     print_scores,
     print_table,
+    show_table,
 )
 from crosslinknet.errors import CrosslinkError, LabelError, UsageError, suggest
 
@@ -315,6 +316,65 @@ def evaluate(
     print(f"Report: {page.resolve()}")
 
 
+@app.command(epilog="Example: xln compare runs/a runs/b -o a-against-b --metric dice")
+def compare(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders of runs or of xln evaluate, or summary.json files of nnU-Net.",
+        ),
+    ],
+    out: Out,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name of a method, one per source in order; repeatable."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="What to compare; repeatable. Default: dice, hd95."),
+    ] = None,
+    level: Annotated[
+        Literal["image", "case"] | None,
+        typer.Option(help="What is averaged to a subject; nnU-Net scores cases."),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="nnU-Net: the one (group) of this expression in the case's name."
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=KEY", help="nnU-Net: name of a label, as kidney=1; repeatable."
+        ),
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare the images that all methods have.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the subjects, for intervals.")] = 2000,
+) -> None:
+    """Compare methods on the same subjects: differences with intervals, tests, ranks, figures."""
+    from crosslinknet.compare import compare as against
+    from crosslinknet.compare.page import methods_table, pairs_table, sentence
+
+    with bars_shown("Nothing was written.") as bars:
+        bars.add_task("comparing", total=None)
+        result = against(
+            sources, out, names=name or (), metrics=metric or (), level=level, subject=subject,
+            labels=_keys(label), common=common, resamples=resamples,
+        )  # fmt: skip
+    for panel in result.panels:
+        show_table(methods_table(panel), texts=1)
+        show_table(pairs_table(panel), texts=1)
+        print(sentence(panel))
+    for warning in result.warnings:
+        print(f"note: {warning}")
+    print(f"Table for a paper: {out / 'comparison.tex'}; figures: {out / 'figures'}")
+    print(f"Report: {(out / 'comparison.html').resolve()}")
+
+
 @app.command(epilog="Example: xln report runs/exp")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
@@ -372,6 +432,15 @@ def _labels(texts: list[str] | None) -> dict[str, list[int | str]] | None:
         parts = [part.strip() for part in values.split(",")]
         labels[name] = [int(part) if part.isdecimal() else part for part in parts]
     return labels or None
+
+
+def _keys(texts: list[str] | None) -> dict[str, str]:
+    """kidney=1 to nnU-Net's label and our name."""
+    pairs = [text.partition("=") for text in texts or ()]
+    wrong = [name for name, equals, key in pairs if not (name and equals and key)]
+    if wrong:
+        raise UsageError(f"--label {wrong[0]!r} is not of the form CLASS=KEY, as kidney=1.")
+    return {key.strip(): name.strip() for name, _, key in pairs}
 
 
 def _spacing(text: str | None) -> tuple[float, ...] | None:

@@ -3,6 +3,7 @@
 Order: Table, the tables of a summary, Markdown, LaTeX, headings and numbers.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,10 +167,16 @@ def markdown(title: str, summary: Mapping[str, Any]) -> str:
     parts = [f"# {title}", f"Settings: {settings_text(summary)}."]
     parts += [f"- **{warning}**" for warning in summary["warnings"]]
     for table in all_tables(summary):
-        lines = [table.header, ["---"] * len(table.header), *table.rows]
-        rows = [f"| {' | '.join(_md(cell) for cell in line)} |" for line in lines]
-        parts += [f"## {table.caption}", "\n".join(rows)]
+        parts += [f"## {table.caption}", markdown_table(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(table: Table) -> str:
+    """The lines of a table, without its caption."""
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
 
 
 def latex(summary: Mapping[str, Any]) -> str:
@@ -183,7 +190,10 @@ def latex(summary: Mapping[str, Any]) -> str:
 
 def latex_table(table: Table, note: str) -> str:
     """A table with booktabs' rules and the settings below it."""
-    lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in (table.header, *table.rows)]
+    lines = [
+        " & ".join(latex_cells(cell) for cell in row) + r" \\"
+        for row in (table.header, *table.rows)
+    ]
     columns = "l" + "r" * (len(table.header) - 1)
     return "\n".join(
         [
@@ -197,7 +207,7 @@ def latex_table(table: Table, note: str) -> str:
             r"\multicolumn{"
             + str(len(table.header))
             + r"}{l}{\footnotesize "
-            + _tex(note)
+            + latex_cells(note)
             + r"}\\",
             r"\end{tabular}",
             "",
@@ -248,11 +258,8 @@ def _counts(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(counts[key]) for key in ("n", "n_both_empty", "n_false_alarm", "n_missed"))
 
 
-def _md(cell: str) -> str:
-    return cell.replace("|", "\\|")
-
-
-def _tex(cell: str) -> str:
+def latex_cells(text: str) -> str:
+    """Text with everything escaped that LaTeX would read, and intervals with a dash."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    text = "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in cell)
-    return text.replace(" to ", "--")
+    escaped = "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+    return re.sub(r"(?<=\d) to (?=[-+\d])", "--", escaped)

@@ -14,6 +14,7 @@ from crosslinknet.plots.charts import (
     size_bins,
     size_scatter,
 )
+from crosslinknet.plots.comparison import differences, method_values, places, rank_axis
 from crosslinknet.plots.slices import attention_panel, overlay, region_of_interest
 from crosslinknet.plots.style import PALETTE, PREDICTION, REFERENCE, save, svg
 
@@ -26,8 +27,12 @@ __all__ = [
     "SizeBin",
     "attention_panel",
     "curves",
+    "differences",
     "histogram",
+    "method_values",
     "overlay",
+    "places",
+    "rank_axis",
     "region_of_interest",
     "reliability",
     "save",
