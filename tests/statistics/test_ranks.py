@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from crosslinknet.errors import ShapeError
-from crosslinknet.statistics.ranks import groups, rank_methods
+from crosslinknet.statistics.ranks import groups, kendall, rank_methods
 from tests.metrics.strategies import unhurried
 
 THREE = np.array([[0.9, 0.8, 0.7, 0.9], [0.8, 0.9, 0.6, 0.8], [0.1, 0.2, 0.3, 0.1]])
@@ -72,3 +72,11 @@ def test_bars_join_neighbours_that_do_not_differ():
 def test_a_bar_inside_another_is_not_drawn():
     p = {(0, 1): 0.5, (0, 2): 0.5, (1, 2): 0.5}
     assert groups([1, 2, 3], p) == [(0, 1, 2)]
+
+
+def test_many_correlations_are_those_of_scipy_ties_included():
+    rng = np.random.default_rng(2)
+    orders = stats.rankdata(rng.integers(0, 3, (200, 4)), axis=1)
+    places = np.array([1.0, 2.5, 2.5, 4.0])
+    theirs = [stats.kendalltau(order, places).statistic for order in orders]
+    np.testing.assert_allclose(kendall(orders, places), theirs)

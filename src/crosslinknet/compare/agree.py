@@ -122,7 +122,16 @@ def refuse_units(methods: Sequence[Method], metrics: Sequence[str]) -> None:
 
 def more_warnings(methods: Sequence[Method]) -> list[str]:
     """What one fold, or one training, cannot carry, a sentence each."""
-    return [*_one_fold(methods), *_one_seed(methods)]
+    return [*_grouped(methods), *_one_fold(methods), *_one_seed(methods)]
+
+
+def _grouped(methods: Sequence[Method]) -> list[str]:
+    if any(method.grouped for method in methods):
+        return [
+            "a subject here is a group of images, since nobody knows whose they are: images of one "
+            "person may stand in several groups, and tests and intervals promise too much."
+        ]
+    return []
 
 
 def _one_fold(methods: Sequence[Method]) -> list[str]:

@@ -45,6 +45,7 @@ class Method:
         unit: of distances.
         settings: policy and the like, as far as the source says.
         recipe: equal for trainings that differ by their seed alone; empty where unknown.
+        grouped: what counts as a subject is a group of images whose persons nobody knows.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Method:
     unit: Unit
     settings: Mapping[str, Any]
     recipe: str = ""
+    grouped: bool = False
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -163,7 +165,8 @@ def _run(path: Path, level: Compared) -> Method:
     settings = {name: getattr(config.evaluate, name) for name in SETTINGS}
     settings["preset"] = None
     recipe = sha256_of_json(_without_seed(config))
-    return Method("", "run", (path,), (tuple(rows),), min(units), settings, recipe)
+    grouped = config.data.subject_is == "group"
+    return Method("", "run", (path,), (tuple(rows),), min(units), settings, recipe, grouped)
 
 
 def _without_seed(config: Config) -> dict[str, Any]:
