@@ -14,14 +14,15 @@ from crosslinknet.report import charts, record, sections
 from crosslinknet.report.markup import framed
 from crosslinknet.report.material import read_material
 from crosslinknet.report.pictures import attention_pictures, case_pictures
+from crosslinknet.report.reporting import write_reporting
 from crosslinknet.report.scores import write_scores
 from crosslinknet.report.warnings import warnings
 
-__all__ = ["write_report", "write_scores"]
+__all__ = ["write_report", "write_reporting", "write_scores"]
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` into a run's folder and return its path.
+    """Write ``report.html`` into a run's folder, ``reporting.md`` beside it, and return its path.
 
     The same run gives the same bytes. Source images that are gone leave their place on the
     page empty, with the reason.
@@ -52,4 +53,5 @@ def write_report(run: Path) -> Path:
     )
     path = material.folder / "report.html"
     write_text(path, page)
+    write_reporting(material.folder)
     return path
