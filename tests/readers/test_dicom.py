@@ -481,7 +481,9 @@ def test_missing_frames_are_an_error(tmp_path):
 def test_a_compression_without_decoder_is_named(tmp_path):
     path = tmp_path / "a.dcm"
     shutil.copyfile(get_testdata_file("SC_rgb_jpeg_gdcm.dcm", download=False), path)
-    refused(path, r"compressed as JPEG Lossless.*no decoder .*python-gdcm .*pylibjpeg-libjpeg \(GPL")
+    refused(
+        path, r"compressed as JPEG Lossless.*no decoder .*python-gdcm .*pylibjpeg-libjpeg \(GPL"
+    )
     data = dataset(counting((4, 5)), kind=CR)
     save(path, data)
     path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"))
