@@ -68,9 +68,11 @@ def no_layout(root: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "layout", "text", "cure", "held"),
     [
-        (missing_channel, "nnunet", "0001", "", "9 files: 8 .png, 1 .json"),
+        (missing_channel, "nnunet", "others 2: b.", "Add the missing channels.",
+         "9 files: 8 .png, 1 .json"),
         (two_suffixes, "folders", "have one name", "Keep one of them.", "9 files: 8 .png, 1 .jpg"),
-        (a_row_twice, "csv", "list.csv", "", "a file"),
+        (a_row_twice, "csv", "once, 1 in all: images__amber", "A case in two rows could be",
+         "9 files: 8 .png, 1 .csv"),
         (two_mask_folders, "folders", "masks_endo/, masks_epi/", "Choose one with data.masks: ",
          "12 files: 12 .png"),
         (no_layout, "unknown", "is no known data set", "Rename the folders, or name them with",
@@ -179,7 +181,7 @@ def header(path: Path, qform: np.ndarray, code: int = 1) -> None:
 @pytest.mark.parametrize(
     ("turn", "told"),
     [
-        (np.diag([-1.0, -1.0, 1.0]), "turned by 180 degrees, 60.47 mm apart"),  # 2 * |19.5, 23.5|
+        (np.diag([-1.0, -1.0, 1.0]), "turned by 180 degrees, 61.07 mm apart"),  # 2 * |19.5, 23.5|
         (np.diag([-1.0, 1.0, 1.0]), "mirrored, 39.00 mm apart"),
         (np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1.0]]), "turned by 53 degrees"),
     ],
@@ -274,8 +276,9 @@ def test_masks_of_other_values_or_places_are_no_copies(clean):
     assert check_data(clean).findings == []
 
 
-@pytest.mark.parametrize(("number", "kind"), [(1, "inverted"), (2, "inverted"),
-                                              (3, "inverted-all"), (4, "inverted-all")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "kind"), [*enumerate(["inverted"] * 2 + ["inverted-all"] * 2, start=1)]
+)
 def test_some_framing_masks_are_a_warning_and_most_of_them_a_hint(clean, number, kind):
     for k, path in enumerate(sorted((clean / "masks").iterdir())[:number]):
         write(path, 1 - target(at=(k, k + 5)))

@@ -238,22 +238,23 @@ def check_files(cases: Sequence[CaseFiles], path: Path) -> None:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise DataError(
-            f"{path} names {len(missing)} files that do not exist: {listed(missing, 3)}. Paths "
-            f"start at {path.parent}."
+            f"{path} names files that do not exist, {len(missing)} in all: {listed(missing, 3)}. "
+            f"Paths start at {path.parent}."
         )
     outlines = {file for case in cases for file in case.masks if is_drawn(file)}
     strange = [file for file in files if not is_image(file) and file not in outlines]
     if strange:
         raise DataError(
-            f"{path} names {len(strange)} files of kinds that are not read: {listed(strange, 3)}. "
+            f"{path} names files of kinds that are not read, {len(strange)} in all: "
+            f"{listed(strange, 3)}. "
             f"Known are {', '.join(READERS)}."
         )
     uses = Counter(files_of(image)[0].resolve() for case in cases for image in case.images)
     double = [image for image, count in uses.items() if count > 1]
     if double:
         raise DataError(
-            f"{path} uses {len(double)} images in several cases: {listed(double, 3)}. An image "
-            "in two cases could be trained on and tested; keep one."
+            f"{path} uses images in several cases, {len(double)} in all: {listed(double, 3)}. "
+            "An image in two cases could be trained on and tested; keep one."
         )
 
 
