@@ -257,6 +257,24 @@ def test_one_mask_under_several_images_is_a_warning_between_subjects(clean):
     assert within.clean
 
 
+def test_copied_masks_of_a_stack_are_told_by_their_slices(tmp_path, monkeypatch):
+    from crosslinknet.case import CaseFiles
+    from crosslinknet.curation import check as module
+    from crosslinknet.datasets import Found
+
+    for name, pages in (
+        ("i", [scene(d) for d in range(3)]),
+        ("m", [target(d % 2) for d in (1, 0, 1)]),
+    ):
+        first, *rest = [Image.fromarray(page) for page in pages]
+        first.save(tmp_path / f"{name}.tif", save_all=True, append_images=rest)
+    paths = ((tmp_path / "i.tif",), tmp_path / "m.tif")
+    cases = tuple(CaseFiles(f"c{d}", f"c{d}", *paths, slices=(d,)) for d in range(3))
+    monkeypatch.setattr(module, "survey", lambda data: Found("csv", cases, "by hand"))
+    (place,) = the(check_data(tmp_path), "copied-masks").places
+    assert (place.file, place.detail) == ("m.tif", "slice 2 = m.tif, slice 0")
+
+
 def test_equal_masks_are_right_where_they_are_empty_full_or_their_images_are_equal(clean):
     write(clean / "masks" / "amber.png", target(0))
     write(clean / "masks" / "birch.png", target(0))

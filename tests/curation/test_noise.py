@@ -53,6 +53,29 @@ def test_the_best_quality_leaves_few_values_and_two_peaks():
     assert find_noise(mask, counted(mask)).threshold == 127
 
 
+def test_a_set_of_such_masks_is_clean_with_the_cure_that_is_told(clean):
+    for k, path in enumerate(sorted((clean / "masks").iterdir())):
+        write(path, np.roll(through_jpg(discs((255,))[:64, :80], 100), 9 * k, axis=1))
+    (finding,) = check_data(clean).findings
+    assert (finding.kind, len(finding.places)) == ("noise", 4)
+    assert finding.places[0].detail == "4 values around 0 and 255"
+    assert "-s data.threshold=127 (pixels above it are foreground)" in finding.cure
+    cured = check_data(clean, ("data.threshold=127",))
+    assert cured.findings == []
+    assert [label.value for label in cured.labels] == [0, 1]
+
+
+def test_jpg_masks_in_few_colours_have_no_threshold_either(clean):
+    for path in sorted((clean / "masks").iterdir()):
+        red = np.zeros((64, 80, 3), np.uint8)
+        red[:, 16 * (1 + len(path.stem) % 3) :, 0] = 255
+        Image.fromarray(red).save(path.with_suffix(".jpg"), quality=100, subsampling=0)
+        path.unlink()
+    finding = next(one for one in check_data(clean).findings if one.kind == "noise")
+    assert finding.places[0].detail == "JPG"
+    assert finding.cure.startswith("no threshold")
+
+
 @pytest.mark.parametrize(
     "values",
     [(1,), (1, 2, 3), (127, 255), (1, 255), (1, 2, 254, 255), (1, 100, 101), (2, 3, 41, 42, 43)],

@@ -16,6 +16,7 @@ from crosslinknet.config import Config, DataConfig, data_at, load_config, overri
 from crosslinknet.curation.about_files import FILES
 from crosslinknet.curation.about_images import IMAGES
 from crosslinknet.curation.about_masks import MASKS
+from crosslinknet.curation.about_targets import TARGETS
 from crosslinknet.curation.alike import twins
 from crosslinknet.curation.collect import collect
 from crosslinknet.curation.findings import BACKGROUND, Facts, Kind, look_for
@@ -39,7 +40,7 @@ from crosslinknet.report.markup import count
 
 CONFIGS = (".yaml", ".yml")
 
-KINDS: dict[str, Kind] = FILES | MASKS | IMAGES | LEAKS  # of findings
+KINDS: dict[str, Kind] = FILES | MASKS | TARGETS | IMAGES | LEAKS  # of findings
 
 
 def check_data(

@@ -1,7 +1,7 @@
 """A finding: what is known of a set, what a function says of it, and how bad that is.
 
-The functions stand in about_files, about_masks, about_images and leaks, each named in a dict there;
-a function gives ``Seen`` (a sentence, the files, the cure) or None.
+The functions stand in about_files, about_masks, about_targets, about_images and leaks, each named
+in a dict there; a function gives ``Seen`` (a sentence, the files, the cure) or None.
 Order: Facts, Seen and Kind, look_for, then words: numbers of things, the cure in an error's text.
 """
 
