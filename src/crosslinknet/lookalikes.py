@@ -2,10 +2,10 @@
 
 Within a subject nothing can leak, so only pairs between subjects count. Two volumes are linked by
 one pair of slices. What was found is kept in the cache, named by the bytes of all images.
-Order: Lookalikes, find_lookalikes, its parts.
+Order: Lookalikes, find_lookalikes, compare_cases, its parts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from crosslinknet.cache import case_fingerprints, fingerprints_key
 from crosslinknet.case import CaseFiles
-from crosslinknet.duplicates import ALIKE, augmentation_names, join, near_pairs
+from crosslinknet.duplicates import ALIKE, Fingerprints, augmentation_names, join, near_pairs
 from crosslinknet.files import read_json, sha256_of_json, write_json
 from crosslinknet.geometry import SliceAxis
 
@@ -73,14 +73,24 @@ def find_lookalikes(cases: Sequence[CaseFiles], slice_axis: SliceAxis, folder: P
     keys = [[case.id, case.subject, fingerprints_key(case, slice_axis, folder)] for case in cases]
     memory = folder / "lookalikes" / f"{sha256_of_json([FORMAT, keys])[:40]}.json"
     if not memory.is_file():
-        write_json(memory, {"alike": _alike(cases, slice_axis, folder), "named": _named(cases)})
+        found = compare_cases(cases, (case_fingerprints(c, slice_axis, folder) for c in cases))
+        write_json(memory, {"alike": found.alike, "named": found.named})
     known = read_json(memory)
     return Lookalikes(*(tuple((a, b) for a, b in known[kind]) for kind in ("alike", "named")))
 
 
-def _alike(cases: Sequence[CaseFiles], slice_axis: SliceAxis, folder: Path) -> Links:
+def compare_cases(cases: Sequence[CaseFiles], prints: Iterable[Fingerprints]) -> Lookalikes:
+    """Find the cases of different subjects that must stay on one side, by their fingerprints.
+
+    Args:
+        cases: of a data set.
+        prints: of the slices of each case, in the same order.
+    """
+    return Lookalikes(_alike(cases, list(prints)), _named(cases))
+
+
+def _alike(cases: Sequence[CaseFiles], prints: Sequence[Fingerprints]) -> Links:
     """Pairs of cases with near-duplicate slices, the most alike first."""
-    prints = [case_fingerprints(case, slice_axis, folder) for case in cases]
     case_of = np.repeat(np.arange(len(cases)), [len(one) for one in prints])  # (slices,)
     subjects = np.unique([case.subject for case in cases], return_inverse=True)[1]
     nearest: dict[tuple[str, str], float] = {}

@@ -466,16 +466,42 @@ def test_neighbouring_slices_of_one_volume_are_no_finding(volumes):
     assert check_data(volumes).findings == []
 
 
-def test_volumes_are_alike_when_half_of_the_slices_are(volumes):
+def test_pages_of_colour_pictures_are_drawn(tmp_path):
+    for seed in range(3):
+        colours = np.stack([scene(3 * seed + c) for c in range(3)], axis=2)
+        write(tmp_path / "data" / "images" / f"{seed}.png", colours)
+        write(tmp_path / "data" / "masks" / f"{seed}.png", target(rows=5 + seed))
+    page = tmp_path / "check.html"
+    check_data(tmp_path / "data", report=page)
+    text = page.read_text("utf-8")
+    assert text.count("data:image/jpeg") == 3
+    assert "among the smallest targets" in text
+
+
+def test_one_shared_slice_is_enough_between_two_subjects_and_none_within_one(volumes):
     affine = np.diag([0.5, 0.5, 4.0, 1.0])
     amber = np.asarray(nib.load(volumes / "images" / "amber.nii.gz").dataobj)
     birch = np.asarray(nib.load(volumes / "images" / "birch.nii.gz").dataobj).copy()
     birch[:, :, 0] = amber[:, :, 0]
     write(volumes / "images" / "birch.nii.gz", birch, affine)
-    assert check_data(volumes).findings == []
+    finding = only(check_data(volumes), "alike", "warning")
+    detail = "is like images/amber.nii.gz, in 1 of 3 slices"
+    assert [place.detail for place in finding.places] == [detail]
+    one_person = ("data.subject=(r)",)
+    assert check_data(volumes, one_person).findings == []
     birch[:, :, 1] = amber[:, :, 1]
     write(volumes / "images" / "birch.nii.gz", birch, affine)
-    only(check_data(volumes), "alike", "warning")
+    only(check_data(volumes, one_person), "alike-within", "hint")
+
+
+def test_a_given_split_that_training_refuses_for_names_of_augmentation_leaks(clean, tmp_path):
+    write(clean / "images" / "amber_ro-20.png", scene(7))
+    write(clean / "masks" / "amber_ro-20.png", target())
+    folds = [{"train": ["birch", "cedar", "dusk", "amber_ro-20"], "val": ["amber"]}]
+    (tmp_path / "folds.json").write_text(json.dumps(folds))
+    check = check_data(clean, (f"split.file={tmp_path / 'folds.json'}", "split.validation=0"))
+    finding = kinds(check)["split-leak"]
+    assert [p.detail for p in finding.places] == ["named after images/amber.png (fold 0)"]
 
 
 @pytest.mark.parametrize("how", ["column", "nnunet file"])

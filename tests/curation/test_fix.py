@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from crosslinknet.config import DataConfig
 from crosslinknet.curation.asked import Asked, parse_labels
 from crosslinknet.curation.fix import fix
+from crosslinknet.curation.sidecars import Changes, sidecars
 from crosslinknet.datasets import find_cases
 from crosslinknet.errors import DataError, ShapeError, UsageError
 from crosslinknet.files import read_json
@@ -428,3 +430,37 @@ def test_a_jpg_mask_whose_new_name_is_taken_is_refused(tmp_path):
     manifest(data, rows)
     with pytest.raises(DataError, match=r"x_mask\.jpg would become x_mask\.png, which is there"):
         mend(tmp_path, threshold=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("covid19-i", "groups.csv"),
+        ("kits19", "data/kits.json"),
+        ("york-cardiac", "spacing.csv"),
+    ],
+)
+def test_tables_that_say_who_is_who_go_along(twin, name, beside):
+    changes = Changes(DataConfig(root=twin(name)), (), {}, {})
+    path = twin(name) / beside
+    there = {path.relative_to(twin(name)).as_posix(): path.read_bytes()} if path.is_file() else {}
+    assert sidecars(name, changes) == there
+
+
+def test_subjects_of_a_stack_are_those_of_its_groups_in_the_copy_too(twin, tmp_path):
+    data = shutil.copytree(twin("covid19-i"), tmp_path / "data")
+    slices = nib.load(data / "tr_mask.nii.gz").shape[2]
+    lines = [f"{number},person{number // 7}" for number in range(slices)]
+    (data / "groups.csv").write_text("slice,group\n" + "\n".join(lines) + "\n")
+    before = {c.id: c.subject for c in find_cases(DataConfig(root=data)).cases}
+    told = mend(tmp_path, ["3=2"])
+    after = {c.id: c.subject for c in find_cases(DataConfig(root=tmp_path / "clean")).cases}
+    assert after == before
+    assert not any("left out" in line for line in told)
+
+
+def test_labels_that_no_mask_holds_are_told_since_they_may_be_a_slip(tmp_path):
+    pictures(tmp_path / "data", values=(0, 255))
+    told = mend(tmp_path, ["255=1", "254=2"])
+    assert "no mask holds 254: --labels changed nothing there; look for a slip" in told
+    assert read_json(tmp_path / "clean" / "fix_log.json")["unused"] == ["254"]

@@ -12,11 +12,11 @@ from crosslinknet.errors import DataError, SystemProblem, UsageError
 JOBS = ["a", "b", "c"]
 
 
-def work(folder, text="result", jobs=JOBS, settings=None, fail_at=None):
+def work(folder, text="result", jobs=JOBS, settings=None, fail_at=None, ended=True):
     """Write one file per job; gives the jobs that had to be done."""
     done = []
     settings = {"value": 1} if settings is None else settings
-    with open_ledger(folder / "ledger.jsonl", settings, jobs) as ledger:
+    with open_ledger(folder / "ledger.jsonl", settings, jobs, ended) as ledger:
         for job in jobs:
             if job == fail_at:
                 raise KeyboardInterrupt
@@ -49,7 +49,7 @@ def test_a_damaged_or_lost_result_is_made_anew(tmp_path):
 
 def test_a_changed_source_is_done_again_and_its_old_result_goes(tmp_path):
     work(tmp_path)
-    with open_ledger(tmp_path / "ledger.jsonl", {"value": 1}, JOBS) as ledger:
+    with open_ledger(tmp_path / "ledger.jsonl", {"value": 1}, JOBS, True) as ledger:
         assert ledger.finished("a", {"a": "other"}) is None
         (tmp_path / "new.txt").write_text("new")
         ledger.record("a", {"a": "other"}, [tmp_path / "new.txt"], None)
@@ -91,6 +91,15 @@ def test_other_settings_are_refused_with_the_difference(tmp_path):
         work(tmp_path, settings={"value": 2})
 
 
+def test_a_stopped_work_may_become_another_one_which_begins_anew(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "out", fail_at="c")
+    (tmp_path / "out" / "a.txt").write_text("changed by hand")
+    assert work(tmp_path / "out", jobs=["c"], settings={"value": 2}, ended=False) == ["c"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.txt", "c.txt", "ledger.jsonl"]  # what was changed since is not ours
+
+
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.docx").write_text("precious")
     with pytest.raises(UsageError, match="exists and holds something else, which stays"):
@@ -128,7 +137,7 @@ def test_a_full_disk_at_the_ledger_is_an_error_and_nothing_is_lost(tmp_path, sho
                 return len(line) - 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with open_ledger(tmp_path / "ledger.jsonl", {"value": 1}, JOBS) as ledger:
+    with open_ledger(tmp_path / "ledger.jsonl", {"value": 1}, JOBS, True) as ledger:
         (tmp_path / "a.txt").write_text("result a")
         file, ledger.file = ledger.file, Full()
         with pytest.raises(SystemProblem, match=r"could not be written \(No space left"):

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from crosslinknet.config import DataConfig
+from crosslinknet.config import DataConfig, SplitConfig
 from crosslinknet.curation.convert import convert
 from crosslinknet.curation.nnunet import regions
 from crosslinknet.datasets import find_cases
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import read_json
 from crosslinknet.labels import label_table, merge_values
+from crosslinknet.splits import make_splits
 from tests.curation.nnunet_rules import check_nnunet, check_regions
 from tests.curation.sets import cases_of, manifest, pictures, save, voxels
+from tests.datasets.test_dicom import write_case
 
 
 def nnunet(tmp_path, *settings, channels=()):
@@ -166,7 +169,32 @@ def test_the_number_of_folds_can_be_stated_and_one_subject_is_told(tmp_path):
     people(tmp_path / "one", subjects="xxxxxx")
     out, _, told = nnunet(tmp_path / "one")
     assert not (out / "splits_final.json").exists()
-    assert any("one subject cannot be split, so the folds that nnU-Net" in line for line in told)
+    assert any("one subject cannot be split: the folds that nnU-Net" in line for line in told)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["persons", "every image a person"])
+def test_folds_of_nnunet_never_divide_copies_under_two_names(tmp_path, alone):
+    subjects = "abcdef" if alone else "xxyyzz"
+    people(tmp_path, subjects=subjects)
+    images = tmp_path / "data" / "images"
+    Image.fromarray(voxels(images / "a.png")[:, ::-1]).save(images / "f.png")
+    out, _, told = nnunet(tmp_path)
+    for fold in read_json(out / "splits_final.json"):
+        assert ("a" in fold["train"]) == ("f" in fold["train"])
+    assert any("looks alike (a and f)" in line for line in told)
+    plan = find_cases(DataConfig(root=out))
+    made = make_splits(plan, SplitConfig(validation=0.0), [("a", "f")])
+    assert len(made.folds) == (5 if alone else 2)  # a training takes the folds as they are
+
+
+def test_given_folds_that_divide_copies_are_refused_unless_they_are_to_be_ignored(tmp_path):
+    people(tmp_path, subjects="abcdef", fold=[0, 0, 0, 1, 1, 1])
+    images = tmp_path / "data" / "images"
+    Image.fromarray(voxels(images / "a.png")[:, ::-1]).save(images / "f.png")
+    with pytest.raises(DataError, match="f and a"):
+        nnunet(tmp_path)
+    out, _, _ = nnunet(tmp_path, "split.duplicates=ignore")
+    assert len(read_json(out / "splits_final.json")) == 2
 
 
 def test_a_spacing_that_a_manifest_states_goes_into_the_header(tmp_path):
@@ -224,9 +252,16 @@ def test_the_description_comes_last(tmp_path, monkeypatch):
             yield item
 
     convert(data, out, "nnunet", track=watching)
-    assert seen == [False] * 6
+    assert seen == [False] * 9  # compared, looked at, converted
     about = json.loads((out / "dataset.json").read_text())
     save(data / "images" / "b.png", np.zeros((12, 10), np.uint8))
     convert(data, out, "nnunet", track=watching)
-    assert seen[6:] == [True, True, True, True, True, False]  # b is redone, then c is verified
+    assert seen[9:] == [True] * 8 + [False]  # b is redone, then c is verified
     assert json.loads((out / "dataset.json").read_text()) == about
+
+
+def test_a_series_of_ct_becomes_the_channel_that_nnunet_scales_as_ct(tmp_path):
+    for seed in (1, 2):
+        write_case(tmp_path / "data" / f"p{seed}", seed, PatientID=f"p{seed}")
+    _, about, _ = nnunet(tmp_path, "data.label_map={lesion: [1]}")
+    assert about["channel_names"] == {"0": "CT"}

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crosslinknet.config import DataConfig
 from crosslinknet.curation.asked import Asked
 from crosslinknet.curation.convert import convert
 from crosslinknet.curation.fix import fix
-from crosslinknet.errors import SystemProblem
+from crosslinknet.datasets import find_cases
+from crosslinknet.errors import DataError, SystemProblem
 from tests.curation.sets import save, tree
 
 CASES = 40
@@ -147,3 +149,25 @@ def test_unfinished_files_of_a_kill_are_cleaned_by_the_next_call(source, tmp_pat
     (tmp_path / "out" / "images" / ".tmp-half.png").write_bytes(b"half")
     in_one_go(source, tmp_path / "out")
     assert not list((tmp_path / "out").rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_a_stopped_work_is_not_taken_for_a_data_set(source, tmp_path, name):
+    out = tmp_path / "Dataset501_x"
+
+    def stopped(items, description):
+        for number, item in enumerate(items):
+            if number == 5 and description in ("mending", "converting"):
+                raise KeyboardInterrupt
+            yield item
+
+    def begin():
+        if name == "fix":
+            return fix(source, out, Asked({255: 1}), track=stopped)
+        return convert(source, out, "nifti", ("data.label_map={a: [255]}",), track=stopped)
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert len(list(out.rglob("case_*"))) >= 5
+    with pytest.raises(DataError, match="is unfinished: xln data was stopped"):
+        find_cases(DataConfig(root=out))

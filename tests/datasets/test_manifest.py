@@ -42,6 +42,8 @@ def test_without_a_subject_column_the_pattern_or_the_name_decides(tmp_path):
     make(tmp_path, "image,mask\ni/a.png,m/a.png\ni/b.png,m/b.png\n")
     assert [case.subject for case in found(tmp_path).cases] == ["a", "b"]
     assert {case.subject for case in found(tmp_path, subject="^(.)/").cases} == {"i"}
+    by_name = found(tmp_path, subject=r"^(.)\.png")  # no path begins so, but the names do
+    assert [case.subject for case in by_name.cases] == ["a", "b"]
 
 
 def test_a_stated_pattern_wins_over_the_column(tmp_path):

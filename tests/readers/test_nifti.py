@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nibabel import orientations
 
 from crosslinknet.errors import CrosslinkError, DataError, ShapeError
+from crosslinknet.geometry import Grid
 from crosslinknet.labels import label_table
 from crosslinknet.readers import nifti, read_image, read_mask, write_mask, write_probabilities
 
@@ -331,3 +332,22 @@ def test_a_header_that_is_none_is_refused_by_name(tmp_path):
     (tmp_path / "a.nii").write_bytes(b"x" * 400)
     with pytest.raises(DataError, match=r"a\.nii cannot be read as NIfTI"):
         nifti.read_header(tmp_path / "a.nii")
+
+
+def test_volumes_of_pictures_without_a_size_have_none_when_they_are_read_again(tmp_path):
+    pixels = np.arange(12, dtype=np.uint8).reshape(1, 1, 3, 4)
+    affine = np.diag([1.0, -1.0, -1.0, 1.0])[[2, 1, 0, 3]]
+    grid = Grid((1, 3, 4), None, affine, np.array([[2, 1], [1, 1], [0, 1]], float))
+    path, mask = tmp_path / "picture.nii.gz", tmp_path / "mask.nii.gz"
+    nifti.write_image(path, pixels, grid, None)
+    image, back = nifti.read_image(path, 0)
+    assert back.spacing is None
+    assert sorted(image.ravel()) == sorted(pixels.ravel())
+    values = np.ones((1, 3, 4), np.uint8)
+    nifti.write_values(mask, values, grid, path, colour=False)  # a mask has the header of its image
+    assert nifti.read_values(mask, 0, colour=False, lossy=False)[1].spacing is None
+
+
+def test_volumes_of_other_programs_measure_in_mm_where_they_name_no_unit(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4)), tmp_path / "a.nii")
+    assert nifti.read_image(tmp_path / "a.nii", "axial")[1].spacing == (1.0, 1.0, 1.0)

@@ -1,4 +1,7 @@
-"""Images that look alike: copies, near-duplicates, mirrored and turned ones."""
+"""Images that look alike: copies, near-duplicates, mirrored and turned ones.
+
+Between subjects the rule is that of the splits (``lookalikes.py``): one slice is enough.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ import numpy as np
 from crosslinknet.curation.facts import CaseFacts
 from crosslinknet.duplicates import ALIKE, NEAR, join, near_pairs
 
-SHARED = 0.5  # of the slices of the smaller case, for two volumes to count as alike
+SHARED = 0.5  # of the slices of the smaller case, for two volumes of one subject to be alike
 
 
 @dataclass(frozen=True)
@@ -19,19 +22,22 @@ class Twin:
     Attributes:
         first, second: places in the list of cases.
         how: ``copy`` (equal pixels), ``alike``, or ``turned`` (mirrored or turned).
+        slices: how many pairs of slices show the same; 0 for whole copies.
     """
 
     first: int
     second: int
     how: str
+    slices: int = 0
 
 
 def twins(cases: Sequence[CaseFacts]) -> list[Twin]:
     """Find the pairs of cases that show the same; slices of one case are never compared.
 
     Of many equal images each is paired with the first, and only that one with what is merely
-    alike. Images of one grey value take no part. Volumes are alike where half of the slices of
-    the smaller one are. Slices of one subject, which neighbours may be, must be closer.
+    alike. Images of one grey value take no part. Volumes of two subjects are alike where one slice
+    of each is, since it leaks; those of one subject where half of the smaller one's slices are.
+    Slices of one subject, which neighbours may be, must be closer.
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
     owners: list[int] = []
@@ -47,14 +53,16 @@ def twins(cases: Sequence[CaseFacts]) -> list[Twin]:
     if not prints:
         return found
     first_of = {place: group[0] for group in groups.values() for place in group}
-    shared: Counter[tuple[int, int, bool]] = Counter()
+    shared: dict[tuple[int, int], Counter[bool]] = defaultdict(Counter)
     for pair in near_pairs(join(prints), np.array(owners), ALIKE):
         one, other = (first_of.get(owners[at], owners[at]) for at in (pair.first, pair.second))
         related = cases[one].files.subject == cases[other].files.subject
         if one != other and (not related or pair.difference <= NEAR):
-            shared[min(one, other), max(one, other), pair.turn > 0] += 1
-    for (one, other, turned), slices in sorted(shared.items()):
+            shared[min(one, other), max(one, other)][pair.turn > 0] += 1
+    for (one, other), slices in sorted(shared.items()):
         depths = [cases[place].image.shape[0] for place in (one, other)]  # type: ignore[union-attr]
-        if slices >= SHARED * min(depths):
-            found.append(Twin(one, other, "turned" if turned else "alike"))
+        related = cases[one].files.subject == cases[other].files.subject
+        turned = slices[True] > slices[False]
+        if slices[turned] >= (SHARED * min(depths) if related else 1):
+            found.append(Twin(one, other, "turned" if turned else "alike", slices[turned]))
     return found

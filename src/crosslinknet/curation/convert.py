@@ -8,7 +8,7 @@ command. Order: TARGETS, convert, what is known before it, its folds, the record
 from pathlib import Path
 from typing import Any
 
-from crosslinknet.config import SplitConfig
+from crosslinknet.config import Config
 from crosslinknet.curation.ledger import open_ledger
 from crosslinknet.curation.nnunet import NNUNET
 from crosslinknet.curation.targets import (
@@ -30,11 +30,14 @@ from crosslinknet.curation.work import (
     remove_all,
     stated_config,
 )
-from crosslinknet.datasets import Found, find_cases
+from crosslinknet.datasets import WORKS, Found, find_cases
 from crosslinknet.datasets.proposal import look_at_masks, refuse_jpg_masks
+from crosslinknet.duplicates import fingerprints, groups_of
 from crosslinknet.errors import DataError, UsageError, suggest
 from crosslinknet.files import write_json
 from crosslinknet.labels import label_table, merge_values
+from crosslinknet.lookalikes import Links, compare_cases
+from crosslinknet.readers import read_case_image
 from crosslinknet.splits import make_splits
 
 TARGETS: dict[str, Target] = {
@@ -45,7 +48,7 @@ TARGETS: dict[str, Target] = {
     "nifti": NIFTIS,
 }
 LEDGER = "convert_ledger.jsonl"
-RECORD = "conversion.json"
+RECORD = WORKS[LEDGER]
 SCHEMA = "crosslinknet/conversion/1"
 LAST = (  # files that describe all cases
     *("dataset.json", "subjects.csv", "splits_final.json", "manifest.csv", "annotations.json"),
@@ -88,7 +91,7 @@ def convert(
     if channels and to != "nnunet":
         raise UsageError(f"--channel names channels for nnU-Net; --to {to} keeps no names.")
     target = TARGETS[to]
-    work, told = _plan(data, out, to, settings, config, channels)
+    work, told = _plan(data, out, to, settings, config, channels, track)
     root, cases = work.config.data.root, work.found.cases
     same = target.settings(work, track)
     jobs = [case for case in cases if target.wants(case)]
@@ -99,7 +102,8 @@ def convert(
         **same,
     }
     checksums, abouts, skipped = Checksums(root), dict[str, dict[str, Any]](), 0
-    with open_ledger(out / LEDGER, fixed, [case.id for case in jobs]) as ledger:
+    ids, ended = [case.id for case in jobs], (out / RECORD).is_file()
+    with open_ledger(out / LEDGER, fixed, ids, ended) as ledger:
         for case in track(jobs, "converting"):
             sources = checksums.of(files_of(case))
             entry = ledger.finished(case.id, sources)
@@ -129,8 +133,9 @@ def _plan(
     settings: tuple[str, ...],
     config: Path | None,
     channels: tuple[str, ...],
+    track: Track,
 ) -> tuple[Work, list[str]]:
-    """Everything that is known before the first image is read, and what to tell of it."""
+    """Everything that is known before the first case is written, and what to tell of it."""
     chosen, stated = stated_config(data, settings, config)
     refuse_place(chosen.data.root, out)
     found = find_cases(chosen.data)
@@ -143,9 +148,9 @@ def _plan(
         chosen = chosen.model_copy(update={"data": section})
         told.append(sentence)
     table = label_table(chosen.data.label_map)
-    folds, sentence = _folds(found, chosen.split, "folds" in stated.get("split", {}), to)
+    folds, sentences = _folds(found, chosen, "folds" in stated.get("split", {}), to, track)
     subjects = len({case.subject for case in found.cases})
-    told.append(f"{subjects} subjects, by {found.subject_rule}{sentence}")
+    told += [f"{subjects} subjects, by {found.subject_rule}", *sentences]
     numbers = merge_values(table)[0] if TARGETS[to].renumbers(table) else None
     work = Work(out, found, chosen, table, folds, channels, numbers, {})
     return Work(out, found, chosen, table, folds, channels, numbers, _label_map(work, to)), told
@@ -157,19 +162,40 @@ def _refuse_names(found: Found) -> None:
         raise DataError(f"{hidden[0]!r} begins with a dot, as hidden files do. Rename the case.")
 
 
-def _folds(found: Found, split: SplitConfig, counted: bool, to: str) -> tuple[Folds | None, str]:
-    """Folds that are given; for nnU-Net, which knows no subjects, also folds by subject."""
-    subjects = len({case.subject for case in found.cases})
+def _folds(
+    found: Found, config: Config, counted: bool, to: str, track: Track
+) -> tuple[Folds | None, list[str]]:
+    """Folds that are given; for nnU-Net, which knows no subjects, also folds by subject.
+
+    Near-duplicates are looked for as a training does, which reads every image once: nothing that
+    shows the same is divided, and given folds that divide it are refused.
+    """
+    split = config.split
     given = split.file is not None or found.splits is not None
     given = given or any(case.fold is not None for case in found.cases)
-    several = subjects < len(found.cases)  # images of one subject
-    if not given and (to != "nnunet" or not several):
-        return None, ""
-    if not given and subjects < 2:
-        return None, "; one subject cannot be split, so the folds that nnU-Net draws will leak"
-    count = split.folds if counted else min(NNUNET_FOLDS, subjects)
-    splits = make_splits(found, split.model_copy(update={"validation": 0.0, "folds": count}))
-    return [([*f.train, *f.validation], list(f.test)) for f in splits.folds], f"; {splits.rule}"
+    if not given and to != "nnunet":
+        return None, []
+    links, notes = _lookalikes(found, config, track)
+    subject_of = {case.id: case.subject for case in found.cases}
+    groups = set(groups_of(subject_of, links).values())
+    if not given and len(groups) == len(found.cases):
+        return None, notes  # every image is alone: nnU-Net may draw what it likes
+    if not given and len(groups) < 2:
+        return None, [*notes, "one subject cannot be split: the folds that nnU-Net draws will leak"]
+    count = split.folds if counted else min(NNUNET_FOLDS, len(groups))
+    chosen = split.model_copy(update={"validation": 0.0, "folds": count})
+    splits = make_splits(found, chosen, links)
+    folds = [([*f.train, *f.validation], list(f.test)) for f in splits.folds]
+    return folds, [*notes, f"folds: {splits.rule}"]
+
+
+def _lookalikes(found: Found, config: Config, track: Track) -> tuple[Links, list[str]]:
+    if config.split.duplicates == "ignore":
+        return (), []
+    axis = config.image.slice_axis
+    every = track(found.cases, "comparing")
+    alike = compare_cases(found.cases, (fingerprints(read_case_image(c, axis)[0]) for c in every))
+    return alike.links, list(alike.notes)
 
 
 def _label_map(work: Work, to: str) -> dict[str, list[int | str]]:

@@ -26,15 +26,17 @@ from crosslinknet.curation.work import (
     named,
     quietly,
     refuse_place,
+    remove_all,
     stated_config,
 )
-from crosslinknet.datasets import Found, find_cases
+from crosslinknet.datasets import WORKS, Found, find_cases
 from crosslinknet.datasets.found import listed
 from crosslinknet.errors import DataError
 from crosslinknet.files import write_bytes, write_json, write_text
 from crosslinknet.readers import is_drawn, read_case_image, read_image, suffix_of
 
-LEDGER, LOG, SUMMARY = "fix_ledger.jsonl", "fix_log.csv", "fix_log.json"
+LEDGER, LOG = "fix_ledger.jsonl", "fix_log.csv"
+SUMMARY = WORKS[LEDGER]
 BESIDE = "beside"  # the job that writes descriptions and tables
 
 
@@ -77,7 +79,7 @@ def fix(
     wanted = {"data": config.data.model_dump(mode="json"), **asked.as_json()}
     rows: list[dict[str, Any]] = []
     skipped = 0
-    with open_ledger(out / LEDGER, wanted, [*jobs, BESIDE]) as ledger:
+    with open_ledger(out / LEDGER, wanted, [*jobs, BESIDE], (out / SUMMARY).is_file()) as ledger:
         for name, (path, image) in track(list(jobs.items()), "mending"):
             done = _one(name, path, image, asked, ledger, checksums)
             skipped += done[1]
@@ -187,6 +189,7 @@ def _one(
     entry = ledger.finished(name, sources)
     skipped = entry is not None
     if entry is None:
+        remove_all(ledger.folder, (LOG, SUMMARY))  # while files are missing nothing says otherwise
         target = ledger.folder / name
         changes: list[Change] = []
         if image is not None and asked.masks:

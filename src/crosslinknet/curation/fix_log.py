@@ -39,6 +39,9 @@ def summarise(
     dropped = [row["file"] for row in rows if row["what"] == "dropped"]
     changed = sorted({row["file"] for row in rows} - set(dropped))
     emptied = [row["file"] for row in rows if row.get("emptied")]
+    held = set().union(*(row.get("held", ()) for row in rows))
+    meant = [str(old) for old, new in asked.labels.items() if old != new]
+    unused = [old for old in meant if old not in held]
     return {
         "schema": SCHEMA,
         "asked": asked.as_json(),
@@ -48,6 +51,7 @@ def summarise(
         "copied": files - len(changed),
         "dropped": dropped,
         "emptied": emptied,
+        "unused": unused,
         "left_out": left,
     }
 
@@ -68,6 +72,9 @@ def sentences(summary: dict[str, Any], skipped: int) -> list[str]:
         told.append(f"{skipped} files were there already, verified by checksum")
     if summary["dropped"]:
         told.append(f"{len(summary['dropped'])} files dropped: {listed(summary['dropped'])}")
+    if summary["unused"]:
+        named = ", ".join(summary["unused"])
+        told.append(f"no mask holds {named}: --labels changed nothing there; look for a slip")
     if summary["emptied"]:
         names = listed(summary["emptied"])
         told.append(f"{len(summary['emptied'])} masks are empty now and were not before: {names}")

@@ -11,6 +11,7 @@ from crosslinknet.errors import DataError
 from crosslinknet.report.markup import count
 from crosslinknet.splits import Splits, make_splits
 
+NAMED = "named after"
 SIGNS = {"copy": "=", "alike": "is like", "turned": "is, mirrored or turned, like"}
 
 
@@ -24,27 +25,29 @@ def split_refused(facts: Facts) -> Seen | None:
 
 
 def split_leaks(facts: Facts) -> Seen | None:
-    """Images of a given split's test part that were seen in its training."""
+    """Images in one part of a given split that show what those of another part show."""
     try:
         splits = _given_split(facts)
     except DataError:
         return None
     if splits is None:
         return None
-    leaking: dict[int, int] = {}  # twin: the first fold it leaks in
+    pairs = [(twin.first, twin.second, SIGNS[twin.how]) for twin in facts.twins]
+    pairs += [(first, copy, NAMED) for first, *copies in _named_groups(facts) for copy in copies]
+    leaking: dict[tuple[int, int, str], int] = {}  # pair: the first fold it leaks in
     for number, fold in enumerate(splits.folds):
-        test, train = set(fold.test), {*fold.train, *fold.validation}
-        for place, twin in enumerate(facts.twins):
-            one, other = (facts.cases[at].files.id for at in (twin.first, twin.second))
-            if (one in test and other in train) or (other in test and one in train):
-                leaking.setdefault(place, number)
+        parts = [set(fold.train), set(fold.validation), set(fold.test)]
+        for pair in pairs:
+            ids = [facts.cases[place].files.id for place in pair[:2]]
+            sides = [{i for i, part in enumerate(parts) if name in part} for name in ids]
+            if sides[0] and sides[1] and sides[0] != sides[1]:
+                leaking.setdefault(pair, number)
     if not leaking:
         return None
-    places = []
-    for place, number in leaking.items():
-        pair = _place(facts, facts.twins[place])
-        places.append(Place(file=pair.file, detail=f"{pair.detail} (fold {number})"))
-    text = f"{count(len(places), 'pair')} of images that show the same stand in training and test."
+    places = [_place(facts, *pair, f" (fold {number})") for pair, number in leaking.items()]
+    text = (
+        f"{count(len(places), 'pair')} of images that show the same stand in two parts of a fold."
+    )
     return Seen(text, places, "give each such pair one subject, and split anew")
 
 
@@ -111,18 +114,20 @@ def turned_across(facts: Facts) -> Seen | None:
 
 def named_alike(facts: Facts) -> Seen | None:
     """Names that offline augmentation leaves, under several subjects."""
-    files_of = {case.files.id: case.files for case in facts.cases}
     groups = [
         group
-        for group in augmentation_names(files_of)
-        if len({files_of[name].subject for name in group}) > 1
+        for group in _named_groups(facts)
+        if len({facts.cases[place].files.subject for place in group}) > 1
     ]
     if not groups:
         return None
     places = [
-        Place(file=facts.name(files_of[name].images[0]), detail=f"named after {group[0]}")
+        Place(
+            file=facts.name(facts.cases[place].files.images[0]),
+            detail=f"{NAMED} {facts.cases[group[0]].files.id}",
+        )
         for group in groups
-        for name in group[1:]
+        for place in group[1:]
     ]
     return Seen(
         f"{count(len(places), 'image')} are named like augmented copies of others, under other "
@@ -130,6 +135,12 @@ def named_alike(facts: Facts) -> Seen | None:
         places,
         "remove the augmented ones, or let data.subject hold them with their original",
     )
+
+
+def _named_groups(facts: Facts) -> list[list[int]]:
+    """Places of cases whose names differ by endings of augmentation only."""
+    places = {case.files.id: place for place, case in enumerate(facts.cases)}
+    return [[places[name] for name in group] for group in augmentation_names(places)]
 
 
 def alike_within(facts: Facts) -> Seen | None:
@@ -160,7 +171,7 @@ def turned_within(facts: Facts) -> Seen | None:
 def _places(facts: Facts, how: str, across: bool) -> list[Place]:
     """Pairs of one kind, of two subjects or of one."""
     return [
-        _place(facts, twin)
+        _place(facts, twin.first, twin.second, SIGNS[how], _share(facts, twin))
         for twin in facts.twins
         if twin.how == how and across == _are_two(facts, twin)
     ]
@@ -171,10 +182,18 @@ def _are_two(facts: Facts, twin: Twin) -> bool:
     return one != other
 
 
-def _place(facts: Facts, twin: Twin) -> Place:
+def _share(facts: Facts, twin: Twin) -> str:
+    """How much of a volume; nothing for single slices and for whole copies."""
+    image = facts.cases[twin.second].image
+    if image is None or image.shape[0] == 1 or not twin.slices:
+        return ""
+    return f", in {twin.slices} of {image.shape[0]} slices"
+
+
+def _place(facts: Facts, first: int, second: int, sign: str, more: str) -> Place:
     """The second image, and what it is to the first."""
-    one, other = (facts.name(facts.cases[at].files.images[0]) for at in (twin.first, twin.second))
-    return Place(file=other, detail=f"{SIGNS[twin.how]} {one}")
+    one, other = (facts.name(facts.cases[at].files.images[0]) for at in (first, second))
+    return Place(file=other, detail=f"{sign} {one}{more}")
 
 
 LEAKS: dict[str, Kind] = {

@@ -88,16 +88,20 @@ class Ledger:
 
 
 @contextmanager
-def open_ledger(path: Path, settings: Mapping[str, Any], jobs: Sequence[str]) -> Iterator[Ledger]:
+def open_ledger(
+    path: Path, settings: Mapping[str, Any], jobs: Sequence[str], ended: bool
+) -> Iterator[Ledger]:
     """Begin a work in a folder, or go on with it; only one process may work there.
 
     Unfinished files of a run that was killed are removed, and so are results of jobs that are
-    not wanted any more (their sources are gone), unless somebody changed them since.
+    not wanted any more (their sources are gone, or the work was stopped and is now to be another
+    one), unless somebody changed them since.
 
     Args:
         path: of the ledger; the folder around it is that of the results.
         settings: JSON of everything that decides what the results are.
         jobs: names of all jobs, in the order in which the ledger lists them in the end.
+        ended: the work that is there came to its end; its results are not replaced by others.
 
     Raises:
         UsageError: the folder holds something else, or results of other settings.
@@ -107,9 +111,15 @@ def open_ledger(path: Path, settings: Mapping[str, Any], jobs: Sequence[str]) ->
     folder = path.parent
     entries: dict[str, Entry] = {}
     if path.is_file():
-        entries = _read(path, settings)
+        there, entries = _read(path)
+        differs = _differences(there, settings)
+        if differs and ended:
+            raise UsageError(
+                f"{folder} holds results of other settings: {'; '.join(differs)}. Choose another "
+                "-o, or remove that folder."
+            )
         _clean(folder)
-        for job in set(entries) - set(jobs):
+        for job in set(entries) - (set() if differs else set(jobs)):
             _remove(folder, entries.pop(job))
     elif folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         raise UsageError(
@@ -134,30 +144,19 @@ def _write(path: Path, settings: Mapping[str, Any], entries: Sequence[Entry]) ->
     write_text(path, first + "".join(map(_line, entries)))
 
 
-def _read(path: Path, settings: Mapping[str, Any]) -> dict[str, Entry]:
-    """The entries by job; what is no whole line was cut off by a stop."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
+    """The settings, and the entries by job; what is no whole line was cut off by a stop."""
     try:
         first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         header = json.loads(first)
         if header["schema"] != SCHEMA:
             raise ValueError(f"schema {header['schema']!r}")
-        there = header["settings"]
+        settings = dict(header["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no ledger that can be read ({error!r}). Choose another -o, or remove the "
             "folder and begin anew."
         ) from error
-    wanted = json.loads(json.dumps(dict(settings)))
-    if there != wanted:
-        differs = [
-            f"{key} was {json.dumps(there.get(key))}, now {json.dumps(wanted.get(key))}"
-            for key in sorted({*there, *wanted})
-            if there.get(key) != wanted.get(key)
-        ]
-        raise UsageError(
-            f"{path.parent} holds results of other settings: {'; '.join(differs)}. Choose another "
-            "-o, or remove that folder."
-        )
     entries = {}
     for line in lines:
         try:
@@ -167,7 +166,16 @@ def _read(path: Path, settings: Mapping[str, Any]) -> dict[str, Entry]:
             continue
         if inside:
             entries[entry.job] = entry
-    return entries
+    return settings, entries
+
+
+def _differences(there: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    wanted = json.loads(json.dumps(dict(settings)))
+    return [
+        f"{key} was {json.dumps(there.get(key))}, now {json.dumps(wanted.get(key))}"
+        for key in sorted({*there, *wanted})
+        if there.get(key) != wanted.get(key)
+    ]
 
 
 def _is_below(folder: Path, name: str) -> bool:

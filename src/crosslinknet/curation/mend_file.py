@@ -19,7 +19,9 @@ from crosslinknet.readers import read_image, read_values, suffix_of, write_value
 JPG = (".jpg", ".jpeg")
 SAME_MM = 1e-3  # headers that put every voxel this near to each other are one
 
-Change = dict[str, Any]  # what, before, after, as words; emptied: there were labels, and are none
+# what, before, after, as words; emptied: there were labels, and are none; held: old values of
+# --labels that were there
+Change = dict[str, Any]
 
 
 def mended_values(path: Path, asked: Asked) -> tuple[NDArray[np.integer[Any]], Grid]:
@@ -68,6 +70,7 @@ def mend_mask(path: Path, image: Path, target: Path, asked: Asked) -> list[Chang
                     "before": _counts(raw, asked.colour),
                     "after": _counts(mended),
                     "emptied": bool(raw.any() and not mended.any()),
+                    "held": _held(raw, asked),
                 }
             )
     if asked.copy_header or asked.resample_labels:
@@ -101,6 +104,12 @@ def _raw(path: Path, asked: Asked) -> tuple[NDArray[np.integer[Any]], Grid]:
         pixels, grid = read_image(path, 0)
         return pixels[:, 0], grid
     return read_values(path, 0, colour=asked.colour)
+
+
+def _held(raw: NDArray[np.integer[Any]], asked: Asked) -> list[str]:
+    values = set(np.unique(raw if asked.threshold is None else raw > asked.threshold).tolist())
+    numbers = zip(asked.labels, asked.numbers, strict=True)
+    return [str(old) for old, number in numbers if number in values]
 
 
 def _copy_header(path: Path, image: Path, grid: Grid, wanted: Grid) -> Change | None:

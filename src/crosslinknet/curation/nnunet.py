@@ -137,7 +137,8 @@ def _finish(work: Work, abouts: Abouts, settings: dict[str, Any]) -> tuple[list[
         write_splits_final(work.out / "splits_final.json", work.folds)
         names.append("splits_final.json")
         told.append(
-            f"splits_final.json keeps subjects apart in {len(work.folds)} folds: copy it to "
+            f"splits_final.json divides no subject and nothing that looks the same, in "
+            f"{len(work.folds)} folds: copy it to "
             f"nnUNet_preprocessed/{work.out.name}/ after planning, or nnU-Net draws its own"
         )
     write_text(work.out / "subjects.csv", _subjects(work, abouts))

@@ -6,7 +6,7 @@ Only the chosen cases are read again. Order: Shown, choose, draw, then how a pic
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,23 +34,26 @@ class Shown:
         case: the case.
         slice: which one is shown.
         reason: why, for people.
+        alarming: it is here for a finding.
         picture: a data URI; empty where the case cannot be drawn.
     """
 
     case: CaseFacts
     slice: int
     reason: str
+    alarming: bool
     picture: str = ""
 
 
 def choose(facts: Facts, findings: Sequence[Finding], most: int = MOST) -> list[Shown]:
     """Cases worth a look: those of the findings, extreme sizes, then an even spread."""
+    kinds = {finding.kind for finding in findings}
     chosen: dict[int, str] = {}
     for place, reason in _candidates(facts, findings):
         if len(chosen) < most:
             chosen.setdefault(place, reason)
     return [
-        Shown(facts.cases[place], _telling_slice(facts.cases[place]), reason)
+        Shown(facts.cases[place], _telling_slice(facts.cases[place]), reason, reason in kinds)
         for place, reason in chosen.items()
     ]
 
@@ -71,10 +74,11 @@ def _candidates(facts: Facts, findings: Sequence[Finding]) -> Iterator[tuple[int
         if case.mask is not None and case.mask.fractions.any()
     ]
     sizes.sort()
-    for _, place in sizes[:OF_SIZE]:
-        yield place, "small target"
-    for _, place in sizes[: -OF_SIZE - 1 : -1]:
-        yield place, "large target"
+    if sizes and sizes[0][0] < sizes[-1][0]:
+        for _, place in sizes[:OF_SIZE]:
+            yield place, "among the smallest targets"
+        for _, place in sizes[: -OF_SIZE - 1 : -1]:
+            yield place, "among the largest targets"
     places = np.linspace(0, len(facts.cases) - 1, min(MOST, len(facts.cases))).astype(int)
     for place in places.tolist():
         yield place, ""
@@ -111,7 +115,7 @@ def draw(shown: Shown, facts: Facts, colours: dict[int | str, str]) -> Shown:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=85, subsampling=0)
     data_uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return Shown(shown.case, shown.slice, shown.reason, data_uri)
+    return replace(shown, picture=data_uri)
 
 
 def colours_of(facts: Facts) -> dict[int | str, str]:
@@ -136,7 +140,7 @@ def _greys(image: NDArray[np.generic], aspect: float) -> NDArray[np.uint8]:
     size = max(1, round(width * factor)), max(1, round(height * factor))
     scaled = [Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC) for plane in bytes_]
     stacked = np.stack([np.asarray(plane) for plane in scaled], axis=-1)  # (h, w, C)
-    return np.ascontiguousarray(np.broadcast_to(stacked, (*stacked.shape[:2], 3)))
+    return np.broadcast_to(stacked, (*stacked.shape[:2], 3)).copy()
 
 
 def _outline(

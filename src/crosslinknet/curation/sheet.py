@@ -146,11 +146,12 @@ def _card(shown: Shown) -> Html:
     case, mask = shown.case, shown.case.mask
     about = []
     if case.image is not None and case.image.shape[0] > 1:
-        about.append(f"slice {shown.slice} of {case.image.shape[0]}")
+        about.append(f"slice {shown.slice + 1} of {case.image.shape[0]}")
     if mask is not None:
         share = float(mask.fractions[min(shown.slice, len(mask.fractions) - 1)])
         about.append(f"target {screen.percent(share)}" if share else "no target")
-    badge = [" ", tag("span", shown.reason, css="tag")] if shown.reason else []
+    look = "tag" if shown.alarming else "detail"
+    badge = [" ", tag("span", shown.reason, css=look)] if shown.reason else []
     detail = tag("span", " · ".join(about), css="detail")
     if shown.picture:
         alt = f"Slice of {case.files.id} with its mask outlined"

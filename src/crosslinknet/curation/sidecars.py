@@ -105,18 +105,25 @@ def _manifest(changes: Changes) -> dict[str, bytes]:
     return {path.name: _rows(path, stays, changes.renamed)}
 
 
-def _bids(changes: Changes) -> dict[str, bytes]:
-    """Every description and table, as it is."""
-    root = changes.data.root
-    paths = [path for kind in ("*.json", "*.tsv") for path in root.rglob(kind)]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(paths)}
+def _as_they_are(*patterns: str) -> Callable[[Changes], dict[str, bytes]]:
+    """Descriptions and tables that hold for the copy, too, wherever they lie."""
+
+    def copied(changes: Changes) -> dict[str, bytes]:
+        root = changes.data.root
+        paths = sorted(path for pattern in patterns for path in root.rglob(pattern))
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+    return copied
 
 
 SIDECARS: dict[str, Callable[[Changes], dict[str, bytes]]] = {
     "nnunet": _nnunet,
     "decathlon": _decathlon,
     "csv": _manifest,
-    "bids": _bids,
+    "bids": _as_they_are("*.json", "*.tsv"),
+    "covid19-i": _as_they_are("groups.csv"),  # who is who
+    "kits19": _as_they_are("kits.json"),
+    "york-cardiac": _as_they_are("spacing.csv"),
 }
 
 

@@ -66,6 +66,8 @@ LAYOUTS: dict[str, Layout] = {
     "side-by-side": Layout(side_by_side.matches, side_by_side.find, side_by_side.LOOKED_FOR),
 }
 
+# What xln data writes while it works, and what it writes when it has ended.
+WORKS = {"convert_ledger.jsonl": "conversion.json", "fix_ledger.jsonl": "fix_log.json"}
 TAKE_MASKS = ("folders", "coco", "bids", "dicom")  # layouts in which data.masks chooses
 
 
@@ -107,6 +109,12 @@ def survey(data: DataConfig) -> Found:
         raise DataError(f"{data.root} cannot be looked into ({error.strerror}).") from error
     if not there:
         raise DataError(f"{data.root} does not exist. Check data.root.")
+    for begun, ended in WORKS.items():
+        if (data.root / begun).is_file() and not (data.root / ended).is_file():
+            raise DataError(
+                f"{data.root} is unfinished: xln data was stopped while it wrote this folder. Run "
+                "the same command again, it goes on where it was; or remove the folder."
+            )
     if data.masks is not None and data.layout not in ("auto", *TAKE_MASKS):
         raise UsageError(
             f"data.masks is {data.masks}, but data.layout {data.layout!r} knows its masks by "

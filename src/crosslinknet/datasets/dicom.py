@@ -30,6 +30,12 @@ from crosslinknet.readers.dicom import first_files, is_dicom, place_of
 from crosslinknet.readers.dicom_head import SEGMENTATION, Head, read_head
 from crosslinknet.readers.dicom_seg import Segments, read_segments
 
+MODALITIES = {  # by the class of the object; others have no name of their own
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
+    "1.2.840.10008.5.1.4.1.1.2.1": "CT",  # enhanced
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
+}
 MASKS = ("labels", "label", "masks", "mask", "segmentation", "seg")
 
 LOOKED_FOR = (
@@ -94,7 +100,15 @@ def find(data: DataConfig) -> Found:
         subject_rule=rule,
         notes=(f"{len(series)} DICOM images, {len(segments)} DICOM SEG", *notes),
         unmasked=Orphans(unmasked, len(series), str(data.root)),
+        channels=_modality(kept),
     )
+
+
+def _modality(series: Sequence[Series]) -> tuple[str, ...]:
+    """The name of the one channel, where all images are of one kind."""
+    kinds = {MODALITIES.get(one.head.kind) for one in series if one.head.samples == 1}
+    name = kinds.pop() if len(kinds) == 1 else None
+    return (name,) if name else ()
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -151,7 +151,7 @@ def subject_of(name: str, pattern: str, path: Path) -> str:
     match = re.search(pattern, name)
     if match is None or not match[1]:
         raise DataError(
-            f"data.subject {pattern!r} finds no subject for {path} (searched in {name!r}). "
+            f"data.subject '{pattern}' finds no subject for {path} (searched in {name!r}). "
             "Change the pattern so that its (group) catches the subject in every name."
         )
     return match[1]

@@ -183,7 +183,9 @@ def _case(name: str, row: Row, path: Path, data: DataConfig) -> CaseFiles:
     images = _images(row, path)
     subject = cells.get("subject") or name
     if data.subject is not None:
-        subject = subject_of(cells["image"], data.subject, images[0])
+        text = cells["image"]  # as it is written, or else the file name alone
+        text = text if re.search(data.subject, text) else images[0].name
+        subject = subject_of(text, data.subject, images[0])
     return CaseFiles(
         id=name,
         subject=subject,

@@ -9,6 +9,7 @@ Order: what a header claims, images, masks, writing, the header alone, its two f
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from crosslinknet.readers.volumes import (
     values_of,
 )
 
+NO_SIZE = b"voxel size unknown"  # description of volumes made from pictures of which nobody said it
 SEVERE = 35  # of nibabel's levels: what it would repair by a guess, such as negative spacing
 
 
@@ -64,7 +66,9 @@ def read_image(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], Grid]:
     Raises:
         DataError: not readable, no usable affine, not 2D to 4D.
     """
-    return image_of(*_read(path, slice_axis), slice_axis)
+    voxels, affine, sized = _read(path, slice_axis)
+    image, grid = image_of(voxels, affine, slice_axis)
+    return image, grid if sized else replace(grid, spacing=None)
 
 
 def read_values(
@@ -82,7 +86,9 @@ def read_values(
         DataError: as in ``read_image``; colours expected; several channels.
     """
     refuse_colours(path, colour)
-    return values_of(*_read(path, slice_axis), slice_axis, path)
+    voxels, affine, sized = _read(path, slice_axis)
+    values, grid = values_of(voxels, affine, slice_axis, path)
+    return values, grid if sized else replace(grid, spacing=None)
 
 
 def mask_suffix(path: Path) -> str:
@@ -189,8 +195,8 @@ def read_forms(path: Path) -> Forms | None:
     return Forms((*file.shape, 1)[:3], (dx, dy, dz), sform, qform)
 
 
-def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Voxels (X, Y, Z, C) as stored, and the affine, both checked."""
+def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
+    """Voxels (X, Y, Z, C) as stored, the affine, both checked, and whether voxels have a size."""
     with errors_named(path, "NIfTI"), _strict, _opened(path) as (file, stream):
         _check_header(file, path, slice_axis)
         voxels = np.asanyarray(file.dataobj)
@@ -201,7 +207,8 @@ def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.f
             )
     voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     voxels = voxels.reshape((*voxels.shape, 1, 1)[: max(4, voxels.ndim)])  # (X, Y, Z, C)
-    return voxels, np.asarray(file.affine, dtype=np.float64)
+    sized = file.header["descrip"].item().rstrip(b"\0 ") != NO_SIZE
+    return voxels, np.asarray(file.affine, dtype=np.float64), sized
 
 
 @contextmanager
@@ -244,6 +251,8 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> No
         if grid.affine is None and grid.spacing is not None:
             file.header.set_zooms((*grid.spacing, 1.0)[: voxels.ndim])
         file.header.set_xyzt_units("unknown" if grid.spacing is None else "mm")
+        if grid.spacing is None:
+            file.header["descrip"] = NO_SIZE
     with atomic_path(path) as temporary:
         nib.save(file, temporary)
 
