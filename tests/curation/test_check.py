@@ -639,3 +639,23 @@ def test_hippocampus_is_what_its_readme_says(real_data):
     assert {one.type for one in check.pixels} == {"uint8", "float32"}
     assert [label.value for label in check.labels] == [0, 1, 2]
     assert [finding.kind for finding in check.findings] == ["kinds"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("config", "root", "expected"),
+    [
+        ("covid19-100", "covid19_i_ct", ["alike"]),
+        ("sunnybrook-endo", "sunnybrook_lv", ["alike-within"]),
+        ("sunnybrook-epi", "sunnybrook_lv", []),
+        ("kits19-slices", "kits19_slices", []),
+        ("msd-hippocampus", "msd_hippocampus", ["kinds"]),
+        ("msd-liver", "msd_liver_256", ["copied-masks-within"]),  # one outline in two slices
+        ("kvasir", "kvasir_seg_100", []),
+        ("em", "isbi2012_em", ["inverted-all"]),  # cells fill the image
+    ],
+)
+def test_real_sets_with_their_configs_raise_no_false_alarm(config, root, expected, real_data):
+    path = Path(__file__).resolve().parents[2] / "configs" / f"{config}.yaml"
+    check = check_data(path, (f"data.root={real_data / root}",))
+    assert [finding.kind for finding in check.findings] == expected
