@@ -409,14 +409,14 @@ def test_names_with_common_beginnings_are_asked_about(tmp_path):
         write(tmp_path / "masks" / f"{name}.png", target(at=(number, number)))
     finding = only(check_data(tmp_path), "subjects", "warning")
     assert "2 beginnings such as anna" in finding.text
-    assert "-s 'data.subject=^(.+)[_-]'; where each image is a person" in finding.cure
+    assert "-s 'data.subject=^([^_-]+)[_-]'; where each image is a person" in finding.cure
     for stated in ("^(.+)[_-]", "^(.+)$"):
         assert check_data(tmp_path, (f"data.subject={stated}",)).findings == []
 
 
 def test_copies_are_found_across_subjects_and_within_one(clean):
     write(clean / "images" / "copy.png", scene(0))
-    write(clean / "masks" / "copy.png", target())
+    write(clean / "masks" / "copy.png", target(at=(0, 1)))
     finding = only(check_data(clean), "copies", "warning")
     assert [place.model_dump() for place in finding.places] == [
         {"file": "images/copy.png", "detail": "= images/amber.png"}
@@ -425,6 +425,15 @@ def test_copies_are_found_across_subjects_and_within_one(clean):
     within = check_data(clean, ("data.subject=^[a-z]*(.png)$",))
     finding = only(within, "copies-within", "warning")
     assert files(finding) == ["images/copy.png"]
+
+
+def test_copies_with_other_masks_are_an_error_whose_cure_works(clean):
+    write(clean / "images" / "copy.png", scene(0))
+    write(clean / "masks" / "copy.png", target())
+    finding = only(check_data(clean), "copies-differ", "error")
+    assert finding.text.startswith("1 image equals another one to the last pixel and has a differ")
+    assert "-s 'data.exclude=[copy]'" in finding.cure
+    assert check_data(clean, ("data.exclude=[copy]",)).findings == []
 
 
 def test_near_duplicates_are_found_across_subjects_and_within_one(clean):

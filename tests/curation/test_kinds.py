@@ -171,7 +171,18 @@ def speckled() -> np.ndarray:
     return pixels
 
 
-COPY = image("copy.png", scene(0))
+def copied(pixels: np.ndarray) -> Make:
+    """A clean set with amber's image once more, under another name, and this mask."""
+
+    def make(root: Path) -> Given:
+        write(clean_pairs(root) / "images" / "copy.png", scene(0))
+        write(root / "masks" / "copy.png", pixels)
+        return root, ()
+
+    return make
+
+
+COPY = copied(target(at=(0, 1)))
 TURNED = image("turned.png", np.rot90(scene(1)).copy())
 COPIED = mask("birch.png", target(at=(0, 1)))  # that of amber
 
@@ -206,6 +217,7 @@ MADE: dict[str, Make] = {
     "spacing": spacings(0.5, 0.8),
     "split": unknown_in_split,
     "split-leak": leaking_split,
+    "copies-differ": copied(target(5, 5, at=(1, 60))),
     "copies": COPY,
     "alike": alike,
     "turned": TURNED,

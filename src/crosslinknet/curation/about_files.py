@@ -4,7 +4,7 @@ from crosslinknet.curation.apart import by
 from crosslinknet.curation.facts import CaseFacts
 from crosslinknet.curation.findings import LOSSY, Facts, Kind, Seen, says, told_and_cure
 from crosslinknet.curation.result import Place
-from crosslinknet.datasets.found import BEFORE_LAST, beginnings, subject_rule
+from crosslinknet.datasets.found import likely_subjects, subject_rule
 from crosslinknet.readers import suffix_of
 from crosslinknet.report.markup import count
 
@@ -162,15 +162,14 @@ def subjects(facts: Facts) -> Seen | None:
     """Every image a subject of its own, though the names have common beginnings."""
     if facts.found.subject_rule != subject_rule(None):  # somebody stated who is who
         return None
-    ids = [files.id for files in facts.found.cases]
-    groups = beginnings(ids)
-    if not 1 < len(groups) < len(ids):
+    likely = likely_subjects([files.id for files in facts.found.cases])
+    if likely is None:
         return None
+    pattern, groups = likely
     return Seen(
         f"Every image counts as a subject of its own, but the names have {len(groups)} beginnings "
         f"such as {min(groups)}. If these are persons, say so, or scores come out too good.",
-        cure=f"-s 'data.subject={BEFORE_LAST}'; where each image is a person: "
-        "-s 'data.subject=^(.+)$'",
+        cure=f"-s 'data.subject={pattern}'; where each image is a person: -s 'data.subject=^(.+)$'",
     )
 
 
