@@ -3,6 +3,8 @@
 Order: the split as it is given, copies, near-duplicates, mirrored and turned ones, names; LEAKS.
 """
 
+from collections.abc import Sequence
+
 from crosslinknet.curation.alike import Twin
 from crosslinknet.curation.findings import Facts, Kind, Seen, says
 from crosslinknet.curation.result import Place
@@ -64,13 +66,12 @@ def copies_differ(facts: Facts) -> Seen | None:
     pairs = [twin for twin in facts.twins if twin.how == "copy" and _masks_differ(facts, twin)]
     if not pairs:
         return None
-    later = [facts.cases[twin.second].files.id for twin in pairs]
-    leave = ", ".join(sorted(set(later))[:MOST_NAMED]) + ("..." * (len(later) > MOST_NAMED))
     return Seen(
         f"{says(len(pairs), 'image', 'equal')} another one to the last pixel and "
         f"{'has' if len(pairs) == 1 else 'have'} a different mask: training is told both.",
         [_place(facts, twin.first, twin.second, SIGNS["copy"], "") for twin in pairs],
-        f"look which mask is right, and leave the other case out, as in -s 'data.exclude=[{leave}]'",
+        f"look which mask is right, and leave the other case out: "
+        f"{_exclude(facts, [twin.second for twin in pairs])}",
     )
 
 
@@ -122,7 +123,7 @@ def turned_across(facts: Facts) -> Seen | None:
         "subjects: likely augmented offline. Training augments by itself, and copies in the test "
         "part make scores too good.",
         places,
-        "remove the augmented ones, or let data.subject hold them with their original",
+        f"{_turned(facts, True)}, or let data.subject hold them with their original",
     )
 
 
@@ -147,7 +148,8 @@ def named_alike(facts: Facts) -> Seen | None:
         f"{says(len(places), 'image', 'are')} named like augmented copies of others, under other "
         "subjects. Training augments by itself, and copies in the test part make scores too good.",
         places,
-        "remove the augmented ones, or let data.subject hold them with their original",
+        f"leave them out: {_exclude(facts, [at for group in groups for at in group[1:]])}, or let "
+        "data.subject hold them with their original",
     )
 
 
@@ -178,7 +180,7 @@ def turned_within(facts: Facts) -> Seen | None:
         f"{_pairs(len(places), 'look')} the same mirrored or turned within one subject: "
         "likely augmented offline. Training augments by itself.",
         places,
-        "remove the augmented ones",
+        _turned(facts, False),
     )
 
 
@@ -191,6 +193,19 @@ def _places(facts: Facts, how: str, across: bool) -> list[Place]:
         and across == _are_two(facts, twin)
         and not (how == "copy" and _masks_differ(facts, twin))
     ]
+
+
+def _exclude(facts: Facts, places: Sequence[int]) -> str:
+    """The setting that leaves cases out, of many the first ones."""
+    names = sorted({facts.cases[place].files.id for place in places})
+    more = ", ..." if len(names) > MOST_NAMED else ""
+    return f"-s 'data.exclude=[{', '.join(names[:MOST_NAMED])}{more}]'"
+
+
+def _turned(facts: Facts, across: bool) -> str:
+    """What to do about mirrored and turned images."""
+    places = [t.second for t in facts.twins if t.how == "turned" and across == _are_two(facts, t)]
+    return f"leave the augmented ones out: {_exclude(facts, places)}"
 
 
 def _pairs(amount: int, verb: str) -> str:
