@@ -128,7 +128,9 @@ def paired(runs: list[Path], name: str) -> str:
         for (_, subject, _), change in changes.items():
             totals[subjects.index(subject)] += change, 1
         mean = sum(changes.values()) / len(changes)
-        drawn, left = (t[:, 0] / t[:, 1] for t in (resampled_sums(totals, 2000), left_out_sums(totals)))
+        drawn, left = (
+            t[:, 0] / t[:, 1] for t in (resampled_sums(totals, 2000), left_out_sums(totals))
+        )
         low, high = bca_interval(mean, drawn, left) or (np.nan, np.nan)
         better = sum(change > 0 for change in changes.values())
         worse = sum(change < 0 for change in changes.values())
