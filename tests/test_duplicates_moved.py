@@ -127,14 +127,24 @@ def ranks_of(*images):
     return prints_of(*images).ranks
 
 
-def test_views_are_parts_of_a_slice_by_hand():
-    ramp = np.tile(np.arange(64, dtype=np.float32), (2, 64, 1))
-    np.testing.assert_array_equal(spectra.view(ramp, 0), ramp)
-    half = spectra.view(ramp, 2)[0, 32]  # zoom 0.8 about 31.5
-    np.testing.assert_allclose(half, (np.arange(64) - 31.5) * 0.8 + 31.5, rtol=1e-5)
+def test_views_are_parts_of_a_slice():
+    image = ranks_of(scene(0))
     assert spectra.VIEWS[4].tolist() == [1, -4, 4]
-    moved = spectra.view(ramp, 4)[0]
-    np.testing.assert_allclose(moved[8:, :60], ramp[0, 8:, 4:])
+    moved, plain = spectra.details(image, 4)[0], spectra.details(image)[0]
+    np.testing.assert_allclose(moved[20:50, 20:44], plain[16:46, 24:48], atol=1e-3)
+    ramp = np.tile(np.arange(64), (1, 64, 1))
+    lines = spectra._rows(2, 1e-3)[1]  # zoom 0.8 about 31.5, not blurred
+    np.testing.assert_allclose(lines @ ramp[0, 0], (np.arange(64) - 31.5) * 0.8 + 31.5, rtol=1e-5)
+
+
+def test_details_are_what_two_blurs_leave_between_them():
+    image = ranks_of(scene(0))
+    by_scipy = [gaussian_filter(image[0] / 255, s, truncate=8) for s in (0.8, 5)]
+    expected = by_scipy[0] - by_scipy[1]
+    middle = slice(24, 40)  # where no border matters
+    np.testing.assert_allclose(
+        spectra.details(image)[0][middle, middle], expected[middle, middle], atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("turn", range(8))

@@ -9,6 +9,7 @@ Order: Laid, laid_pairs, register, its steps, the part that no curve explains.
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,12 @@ from crosslinknet.duplicates.spectra import (
     circles,
     details,
     grid,
-    view,
     window,
 )
 
 PEAK = 0.45  # least correlation of two spectra
 SECOND = 0.7  # of the higher peak: then it is tried whether or not the slice was mirrored
+GLIMPSE = 0.35  # least correlation of two slices, about, before the place is known exactly
 HOPE = 0.5  # least correlation before the steps
 STEPS = 5
 STRETCH = 3  # rings by which a zoom may differ from a view's
@@ -85,11 +86,12 @@ def laid_pairs(
     new = np.flatnonzero([pair not in known for pair in pairs])
     for begin in range(0, len(new), BLOCK):
         part = new[begin : begin + BLOCK]
-        moving = details(ranks[asking[part]])
+        still = details(ranks[asked[part]])
+        moving = np.empty_like(still)
         for seen in np.unique(number[part]):
             here = number[part] == seen
-            moving[here] = view(moving[here], int(seen))
-        pair, maps, places, likeness = register(moving, details(ranks[asked[part]]))
+            moving[here] = details(ranks[asking[part[here]]], int(seen))
+        pair, maps, places, likeness = register(moving, still)
         if len(pair):
             at = part[pair]
             through = VIEWS[number[at]]
@@ -148,13 +150,9 @@ def register(
         moving slice, counted from the centre, shows what the still one shows at map @ p + place;
         and likeness (m,).
     """
-    pair, maps = _hypotheses(circles(moving), circles(still))
-    places = _places(moving[pair], still[pair], maps)
-    likeness = _likeness(moving[pair], still[pair], maps, places)
-    order = np.lexsort((-likeness, pair))
-    best = order[np.unique(pair[order], return_index=True)[1]]
-    best = best[likeness[best] > HOPE]
-    pair, maps, places = pair[best], maps[best], places[best]
+    pair, maps, places = _placed(moving, still, *_hypotheses(circles(moving), circles(still)))
+    good = _likeness(moving[pair], still[pair], maps, places) > HOPE
+    pair, maps, places = pair[good], maps[good], places[good]
     moving, still = moving[pair], still[pair]
     for _ in range(STEPS):
         maps, places = _step(moving, still, maps, places)
@@ -162,7 +160,7 @@ def register(
 
 
 def _hypotheses(moving: Circles, still: Circles) -> tuple[NDArray[np.intp], Maps]:
-    """Pairs and up to four maps of each: mirrored or not, and spectra know no half turn."""
+    """Pairs and one or two maps of each, mirrored or not; a half turn more fits as well."""
     moving, still = moving[:, 1:-1], still[:, 1:-1]  # (n, 31, RINGS)
     energy = [(np.abs(c) ** 2).sum(axis=(1, 2)) for c in (moving, still)]
     norm = np.sqrt(energy[0] * energy[1]) + 1e-6
@@ -188,8 +186,7 @@ def _hypotheses(moving: Circles, still: Circles) -> tuple[NDArray[np.intp], Maps
     angle = np.where(flipped == 1, -angle, angle)
     maps = zoom * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     maps[:, 1, flipped == 1] *= -1  # (2, 2, hypotheses)
-    maps = np.moveaxis(maps, 2, 0).astype(np.float32)
-    return np.concatenate([pair, pair]), np.concatenate([maps, -maps])
+    return pair, np.moveaxis(maps, 2, 0).astype(np.float32)
 
 
 def _sampled(
@@ -219,16 +216,39 @@ def _sampled(
     return sampled, inside
 
 
-def _places(moving: Images, still: Images, maps: Maps) -> Places:
-    """Where the moving slices lie on the still ones, to a pixel, by their correlation."""
-    (laid,), inside = _sampled([still], maps, np.zeros((len(maps), 2), np.float32))
-    waves = np.fft.rfft2(moving * window()).conj() * np.fft.rfft2(laid * inside)
-    across = np.abs(np.fft.irfft2(waves, (WIDE, WIDE)))
+@cache
+def _half_turn() -> NDArray[np.complex64]:
+    """(64, 33): what the spectrum of a slice turned by half has more than the conjugate one."""
+    down, across = np.arange(WIDE)[:, None], np.arange(WIDE // 2 + 1)
+    return np.asarray(np.exp(2j * np.pi * (down + across) / WIDE), np.complex64)
+
+
+def _placed(
+    moving: Images, still: Images, pair: NDArray[np.intp], maps: Maps
+) -> tuple[NDArray[np.intp], Maps, Places]:
+    """The best map of each pair and its place to a pixel, by correlation of the slices."""
+    (laid,), inside = _sampled([still[pair]], maps, np.zeros((len(maps), 2), np.float32))
+    laid *= inside
+    energy = ((moving**2) * window()).sum(axis=(1, 2))[pair] * ((laid**2) * window()).sum(
+        axis=(1, 2)
+    )
+    asking = np.fft.rfft2(moving * window()).conj()[pair]
+    asked = np.fft.rfft2(laid)
     near = np.r_[0 : SHIFT + 1, -SHIFT:0]
-    across = across[:, near[:, None], near].reshape(len(maps), len(near) ** 2)
-    row, column = np.divmod(across.argmax(axis=1), len(near))
-    shift = np.stack([near[row], near[column]], axis=1).astype(np.float32)
-    return np.asarray((maps @ shift[:, :, None])[:, :, 0])
+    peaks, places = [], []
+    for spectrum in (asked, asked.conj() * _half_turn()):
+        across = np.abs(np.fft.irfft2(asking * spectrum, (WIDE, WIDE)))
+        across = across[:, near[:, None], near].reshape(len(maps), len(near) ** 2)
+        row, column = np.divmod(across.argmax(axis=1), len(near))
+        peaks.append(across.max(axis=1) / (np.sqrt(energy) + 1e-9))
+        places.append(np.stack([near[row], near[column]], axis=1).astype(np.float32))
+    maps = np.concatenate([maps, -maps])
+    shift = (maps @ np.concatenate(places)[:, :, None])[:, :, 0]
+    peak, pair = np.concatenate(peaks), np.concatenate([pair, pair])
+    order = np.lexsort((-peak, pair))
+    best = order[np.unique(pair[order], return_index=True)[1]]
+    best = best[peak[best] > GLIMPSE]
+    return pair[best], maps[best], shift[best]
 
 
 def _centred(image: Images, weight: Images) -> Images:

@@ -5,7 +5,7 @@ lies and whether it is inverted; the magnitude of waves along its circles forget
 and mirrored. Zooms and shifts change what is seen through a window; therefore a slice asks with
 several parts of itself, and all are asked with their middle.
 Source: Reddy and Chatterji, IEEE Trans. Image Processing 5 (8), 1996, after Fourier and Mellin.
-Order: details and views, circles of a spectrum, descriptions, candidates.
+Order: details of a view, circles of a spectrum, descriptions, candidates.
 """
 
 from functools import cache
@@ -47,31 +47,22 @@ def window() -> NDArray[np.float32]:
 
 
 @cache
-def _blur(sigma: float) -> NDArray[np.float32]:
-    apart = np.arange(WIDE)[:, None] - np.arange(WIDE)
-    weights = np.exp(-0.5 * (apart / sigma) ** 2)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+def _rows(number: int, sigma: float) -> NDArray[np.float32]:
+    """(2, 64, 64): what makes rows and columns of a view, blurred, from those of a slice."""
+    zoom, *places = VIEWS[number].tolist()
+    pixels, middle = np.arange(WIDE), (WIDE - 1) / 2
+    blur = np.exp(-0.5 * ((pixels[:, None] - pixels) / sigma) ** 2)
+    blur /= blur.sum(axis=1, keepdims=True)
+    source = [np.clip((pixels - middle) * zoom + middle + place, 0, WIDE - 1) for place in places]
+    seen = [np.maximum(0, 1 - np.abs(one[:, None] - pixels)) for one in source]  # linear between
+    return np.asarray(blur @ np.stack(seen), np.float32)
 
 
-def details(ranks: NDArray[np.uint8]) -> Images:
-    """Ranks without noise and without the slow change from light to dark."""
+def details(ranks: NDArray[np.uint8], number: int = 0) -> Images:
+    """A view of slices without noise and without the slow change from light to dark."""
     values = ranks.astype(np.float32) / 255
-    fine, coarse = _blur(FINE), _blur(COARSE)
-    return np.asarray(fine @ values @ fine.T - coarse @ values @ coarse.T)
-
-
-@cache
-def _lines(zoom: float, place: float) -> NDArray[np.float32]:
-    """(64, 64): what makes rows of a view from rows of a slice, linear between them."""
-    middle = (WIDE - 1) / 2
-    source = (np.arange(WIDE) - middle) * zoom + middle + place
-    return np.asarray(np.maximum(0, 1 - np.abs(source[:, None] - np.arange(WIDE))), np.float32)
-
-
-def view(images: Images, number: int) -> Images:
-    """Slices as one of VIEWS shows them."""
-    zoom, row, column = VIEWS[number].tolist()
-    return np.asarray(_lines(zoom, row) @ images @ _lines(zoom, column).T)
+    fine, coarse = (_rows(number, sigma) for sigma in (FINE, COARSE))
+    return np.asarray(fine[0] @ values @ fine[1].T - coarse[0] @ values @ coarse[1].T)
 
 
 @cache
@@ -119,9 +110,9 @@ def _descriptions(ranks: NDArray[np.uint8]) -> NDArray[np.float32]:
     made = np.empty((len(VIEWS), count, NUMBERS), np.float32)
     for begin in range(0, count, BLOCK):
         here = slice(begin, begin + BLOCK)
-        images = details(ranks[here])
         for number in range(len(VIEWS)):
-            made[number, here] = (_description(view(images, number)) - plain.mean(axis=0)) @ basis
+            seen = _description(details(ranks[here], number))
+            made[number, here] = (seen - plain.mean(axis=0)) @ basis
     return made
 
 
