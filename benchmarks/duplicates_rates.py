@@ -34,7 +34,7 @@ SETS = {  # how its cases are found; None: a single volume
     "io_volumes/nifti_ct_multiorgan": None,
     "io_volumes/nifti_mr_multiorgan": None,
 }
-MOST = 100  # slices of a set that are changed
+MOST = 40  # slices of a set that are changed
 
 Slice = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 

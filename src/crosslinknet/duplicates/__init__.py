@@ -94,11 +94,12 @@ def near_pairs(
         prints.hashes[kept], prints.thumbs[kept], prints.ranks[kept], prints.flat[kept]
     )
     found = same_pixels(shown, numbers, limit, distance)
-    for laid in laid_pairs(shown.ranks, numbers, found.keys()):
-        for place, difference in enumerate(_differences(laid)):
-            if difference <= limit:
-                pair = (int(laid.first[place]), int(laid.second[place]))
-                found[pair] = (float(difference), int(laid.turn[place]))
+    for laid in laid_pairs(shown.ranks, numbers, set(found)):
+        differences = _differences(laid)
+        for place in np.flatnonzero(differences <= limit):
+            pair = (int(laid.first[place]), int(laid.second[place]))
+            now = (float(differences[place]), int(laid.turn[place]))
+            found[pair] = min(now, found.get(pair, now))
     return [
         Pair(int(kept[first]), int(kept[second]), turn, difference)
         for (first, second), (difference, turn) in sorted(found.items())

@@ -42,7 +42,7 @@ SHIFT = 8  # pixels by which a place may differ from a view's
 SHAPE = (0.6, 1.6)  # by how much a map may shrink and stretch
 OVERLAP = 0.5  # of the disc that must be in both
 GREYS = 32  # steps of a curve of grey values
-IN_PLACE = 2.0  # pixels by which slices lie apart that are compared by their ranks
+NOT_FAR = 2.0  # pixels by which slices lie apart that are compared by their ranks
 BLOCK = 128  # pairs that are worked on at once: 60 MB
 
 Maps = NDArray[np.float32]  # (n, 2, 2): where a step of rows and columns leads
@@ -111,7 +111,7 @@ def _laid(
     """The pairs as they are told to others."""
     turn, moved = _positions(maps, places)
     unexplained = np.ones(len(turn))
-    for place in np.flatnonzero(moved < IN_PLACE):
+    for place in np.flatnonzero(moved < NOT_FAR):
         one = turned(ranks[asking[place]], int(turn[place]))
         unexplained[place] = _unexplained(one, ranks[asked[place]])
     swap = asking > asked

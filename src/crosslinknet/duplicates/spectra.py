@@ -121,7 +121,9 @@ def candidates(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """The slices nearest to each: (n,) who asks, who is asked, by which view.
 
-    Every pair comes once. Slices of one group are not paired.
+    A pair comes twice where each is near to the other: what came in from outside, such as the
+    black beside a shifted slice, is seen by one of the two ways less. Slices of one group are not
+    paired.
 
     Args:
         ranks: (N, 64, 64).
@@ -150,9 +152,6 @@ def candidates(
         row, place = np.nonzero(np.isfinite(np.take_along_axis(near, chosen, axis=1)))
         one, other = rows[row], chosen[row, place]
         apart = ((described[:, one] - described[0, other]) ** 2).sum(axis=2)  # (7, n)
-        found.append((one, other, apart.argmin(axis=0), apart.min(axis=0)))
-    one, other, seen, apart = (np.concatenate(part) for part in zip(*found, strict=True))
-    key = np.minimum(one, other) * count + np.maximum(one, other)
-    order = np.lexsort((apart, key))
-    best = order[np.unique(key[order], return_index=True)[1]]
-    return one[best], other[best], seen[best]
+        found.append((one, other, apart.argmin(axis=0)))
+    one, other, seen = (np.concatenate(part) for part in zip(*found, strict=True))
+    return one, other, seen
