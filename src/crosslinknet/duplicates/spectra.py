@@ -25,7 +25,8 @@ ANGLES, RINGS = 64, 32  # of a spectrum, over half a turn and between the next t
 INNER, OUTER = 2.0, 20.0  # periods in 64 pixels
 WAVES = 9  # along the angles that a description holds, their mean left out
 NUMBERS = 32  # of a description
-NEAREST = 10  # candidates of a slice
+NEAREST, FEWEST = 10, 4  # candidates of a slice, in small sets and in large ones
+ASKED = 200_000  # candidates of all slices from which on each has fewer
 SAMPLE = 4096  # slices that say which numbers tell most
 BLOCK = 128  # slices that are worked on at once: 60 MB with 45,000 slices
 
@@ -147,7 +148,7 @@ def candidates(
         near[np.arange(len(rows)), rows] = -np.inf
         if groups is not None:
             near[groups[rows, None] == groups] = -np.inf
-        most = min(NEAREST, count - 1)
+        most = min(max(FEWEST, min(NEAREST, ASKED // count)), count - 1)
         chosen = np.argpartition(near, count - most, axis=1)[:, count - most :]
         row, place = np.nonzero(np.isfinite(np.take_along_axis(near, chosen, axis=1)))
         one, other = rows[row], chosen[row, place]
