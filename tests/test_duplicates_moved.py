@@ -159,6 +159,7 @@ def test_a_description_does_not_change_with_turns_or_signs(turn):
 
 def test_each_slice_asks_for_its_nearest_and_none_of_its_group(monkeypatch):
     monkeypatch.setattr(spectra, "NEAREST", 3)
+    monkeypatch.setattr(spectra, "FEWEST", 3)
     monkeypatch.setattr(spectra, "BLOCK", 7)
     ranks = ranks_of(*(scene(seed, (64, 64)) for seed in range(20)))
     groups = np.arange(20) // 4
