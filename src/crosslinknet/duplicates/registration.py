@@ -35,8 +35,7 @@ from crosslinknet.duplicates.spectra import (
 PEAK = 0.45  # least correlation of two spectra
 SECOND = 0.7  # of the higher peak: then it is tried whether or not the slice was mirrored
 GLIMPSE = 0.35  # least correlation of two slices, about, before the place is known exactly
-HOPE = 0.5  # least correlation before the steps
-STEPS = 5
+STEPS, HOPES = (2, 3), (0.55, 0.75)  # steps, and the least correlation before them
 STRETCH = 3  # rings by which a zoom may differ from a view's
 SHIFT = 8  # pixels by which a place may differ from a view's
 SHAPE = (0.6, 1.6)  # by how much a map may shrink and stretch
@@ -151,12 +150,14 @@ def register(
         and likeness (m,).
     """
     pair, maps, places = _placed(moving, still, *_hypotheses(circles(moving), circles(still)))
-    good = _likeness(moving[pair], still[pair], maps, places) > HOPE
-    pair, maps, places = pair[good], maps[good], places[good]
-    moving, still = moving[pair], still[pair]
-    for _ in range(STEPS):
-        maps, places = _step(moving, still, maps, places)
-    return pair, maps, places, _likeness(moving, still, maps, places)
+    likeness = _likeness(moving[pair], still[pair], maps, places)
+    for steps, hope in zip(STEPS, HOPES, strict=True):
+        good = likeness > hope
+        pair, maps, places = pair[good], maps[good], places[good]
+        for _ in range(steps):
+            maps, places = _step(moving[pair], still[pair], maps, places)
+        likeness = _likeness(moving[pair], still[pair], maps, places)
+    return pair, maps, places, likeness
 
 
 def _hypotheses(moving: Circles, still: Circles) -> tuple[NDArray[np.intp], Maps]:
