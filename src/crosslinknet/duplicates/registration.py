@@ -7,7 +7,9 @@ Source: Reddy and Chatterji 1996; Lucas and Kanade, Proc. IJCAI, 1981.
 Order: Laid, laid_pairs, register, its steps, the part that no curve explains.
 """
 
+import os
 from collections.abc import Container, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -73,7 +75,7 @@ def laid_pairs(
     groups: NDArray[np.integer] | None,
     known: Container[tuple[int, int]],
 ) -> Iterator[Laid]:
-    """Candidates that can be laid upon each other, some at a time.
+    """Candidates that can be laid upon each other, some at a time, by all cores.
 
     Args:
         ranks: (N, 64, 64).
@@ -83,7 +85,8 @@ def laid_pairs(
     asking, asked, number = candidates(ranks, groups)
     pairs = zip(np.minimum(asking, asked).tolist(), np.maximum(asking, asked).tolist(), strict=True)
     new = np.flatnonzero([pair not in known for pair in pairs])
-    for begin in range(0, len(new), BLOCK):
+
+    def lay(begin: int) -> Laid:
         part = new[begin : begin + BLOCK]
         still = details(ranks[asked[part]])
         moving = np.empty_like(still)
@@ -91,12 +94,14 @@ def laid_pairs(
             here = number[part] == seen
             moving[here] = details(ranks[asking[part[here]]], int(seen))
         pair, maps, places, likeness = register(moving, still)
-        if len(pair):
-            at = part[pair]
-            through = VIEWS[number[at]]
-            maps = maps / through[:, :1, None]
-            places = places - (maps @ through[:, 1:, None])[:, :, 0]
-            yield _laid(ranks, asking[at], asked[at], maps, places, likeness)
+        at = part[pair]
+        through = VIEWS[number[at]]
+        maps = maps / through[:, :1, None]
+        places = places - (maps @ through[:, 1:, None])[:, :, 0]
+        return _laid(ranks, asking[at], asked[at], maps, places, likeness)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(lay, range(0, len(new), BLOCK))
 
 
 def _laid(

@@ -26,6 +26,7 @@ INNER, OUTER = 2.0, 20.0  # periods in 64 pixels
 WAVES = 9  # along the angles that a description holds, their mean left out
 NUMBERS = 32  # of a description
 NEAREST, FEWEST = 6, 4  # candidates of a slice, in small sets and in large ones
+FAR = 0.75  # of the mean square of descriptions: a square distance that hardly a copy has, D33
 ASKED = 200_000  # candidates of all slices from which on each has fewer
 SAMPLE = 4096  # slices that say which numbers tell most
 BLOCK = 128  # slices that are worked on at once: 60 MB with 45,000 slices
@@ -136,6 +137,7 @@ def candidates(
         return none, none, none
     described = _descriptions(ranks)
     squares = (described**2).sum(axis=2)  # (7, N)
+    least = -FAR * squares[0].mean() / 2
     found = []
     for begin in range(0, count, BLOCK):
         rows = np.arange(begin, min(begin + BLOCK, count))
@@ -150,7 +152,7 @@ def candidates(
             near[groups[rows, None] == groups] = -np.inf
         most = min(max(FEWEST, min(NEAREST, ASKED // count)), count - 1)
         chosen = np.argpartition(near, count - most, axis=1)[:, count - most :]
-        row, place = np.nonzero(np.isfinite(np.take_along_axis(near, chosen, axis=1)))
+        row, place = np.nonzero(np.take_along_axis(near, chosen, axis=1) >= least)
         one, other = rows[row], chosen[row, place]
         apart = ((described[:, one] - described[0, other]) ** 2).sum(axis=2)  # (7, n)
         found.append((one, other, apart.argmin(axis=0)))
