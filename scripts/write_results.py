@@ -20,7 +20,7 @@ import numpy as np
 
 from crosslinknet.config import Config, load_config, to_dict
 from crosslinknet.files import write_text
-from crosslinknet.metrics.bootstrap import percentile_interval, resampled_sums
+from crosslinknet.statistics.bootstrap import bca_interval, left_out_sums, resampled_sums
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -127,11 +127,11 @@ def paired(runs: list[Path], name: str) -> str:
         changes = {key: 100 * (mine[key] - theirs[key]) for key in mine.keys() & theirs.keys()}
         for (_, subject, _), change in changes.items():
             totals[subjects.index(subject)] += change, 1
-        sums = resampled_sums(totals, 2000)
-        low, high = percentile_interval(sums[:, 0] / sums[:, 1]) or (np.nan, np.nan)
+        mean = sum(changes.values()) / len(changes)
+        drawn, left = (t[:, 0] / t[:, 1] for t in (resampled_sums(totals, 2000), left_out_sums(totals)))
+        low, high = bca_interval(mean, drawn, left) or (np.nan, np.nan)
         better = sum(change > 0 for change in changes.values())
         worse = sum(change < 0 for change in changes.values())
-        mean = sum(changes.values()) / len(changes)
         cells = [run.name, f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}"]
         lines.append(row([*cells, str(better), str(worse), str(len(subjects))]))
     return "\n".join(lines)

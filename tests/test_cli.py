@@ -380,14 +380,15 @@ def test_evaluate_prints_unit_policy_norm_and_empty_masks(xln: Xln, tmp_path: Pa
         "misses",
         "OR/truth (%)",
         "HD (px)",
-        f"Scores: {tmp_path / 'out'}",
+        f"Report: {tmp_path / 'out' / 'report.html'}",
     ):
         assert part in out
     (row,) = [line.split() for line in out.splitlines() if "DSC (%)" in line]
     assert row[:4] == ["foreground", "DSC", "(%)", "100.00"]
     assert row[-4:] == ["1", "2", "0", "0"]  # n, both empty, false alarms, misses
     assert "mean over cases" not in out
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"per_image.csv", "summary.json"}
+    names = ["per_case.csv", "per_image.csv", "report.html", "summary.json", "summary.md"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [*names, "summary.tex"]
 
 
 def test_evaluate_says_how_to_name_unknown_values_on_the_command_line(xln: Xln, tmp_path: Path):

@@ -234,3 +234,86 @@ def test_attention_panel_shows_the_input_and_every_map():
     text = drawn(plots.attention_panel(np.random.default_rng(0).random((64, 64)), mask, maps))
     assert len(pictures_in(text)) == 3
     assert all(word in text for word in ("input", "vertical", "horizontal"))
+
+
+# --- comparison, reliability, files --------------------------------------------------------------
+
+NAMES = ["a & b", "a method with a rather long name", "c"]
+
+
+def test_a_figure_is_saved_as_svg_and_as_png_for_print_the_same_each_time(tmp_path):
+    figure = plots.rank_axis(NAMES, [1.2, 2.0, 2.8], [NAMES[:2]])
+    files = plots.save(figure, tmp_path / "sub" / "ranks")
+    assert [path.name for path in files] == ["ranks.svg", "ranks.png"]
+    with Image.open(files[1]) as picture:
+        assert picture.info["dpi"] == pytest.approx((300, 300), abs=1)
+    again = plots.save(figure, tmp_path / "sub" / "ranks2")
+    assert files[1].read_bytes() == again[1].read_bytes()
+    text = files[0].read_text("utf-8")
+    assert "a method with a rather long name" in text  # text stays text
+    assert "a &amp; b" in text
+
+
+def words_at(figure):
+    """Every text of a drawn figure with its box in pixels, and the size of the canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    found = {
+        text.get_text().strip(): text.get_window_extent()
+        for axes in figure.axes
+        for text in axes.texts
+    }
+    return found, canvas.get_width_height()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+def test_no_name_on_the_axis_of_ranks_is_cut_off(count):
+    names = [f"method-with-a-name-of-some-length-{n}" for n in range(count)]
+    found, (width, height) = words_at(plots.rank_axis(names, list(range(1, count + 1)), []))
+    assert sum(name in text for text in found for name in names) == count
+    for text, box in found.items():
+        assert box.x0 >= 0, text
+        assert box.x1 <= width, text
+        assert box.y0 >= 0, text
+        assert box.y1 <= height, text
+
+
+def test_a_difference_that_the_test_finds_is_filled_and_others_are_hollow():
+    figure = plots.differences(
+        ["x", "y"], [1.0, 0.2], [(0.5, 1.5), (-1.0, 1.0)], [True, False], "d"
+    )
+    (axes,) = figure.axes
+    faces = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"]
+    assert faces == [plots.PALETTE["orange"], "white"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "y"]
+    assert axes.get_ylim() == (1.5, -0.5)  # the first on top
+
+
+def test_places_fill_a_bar_for_every_method():
+    (axes,) = plots.places(["x", "y"], [[0.75, 0.25], [0.25, 0.75]]).axes
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == [0.75, 0.25, 0.25, 0.75]
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "1", "2"]
+
+
+def test_values_of_subjects_are_dots_around_their_row():
+    values = [np.array([1.0, np.nan, 3.0]), np.array([2.0])]
+    (axes,) = plots.method_values(["x", "y"], values, [2.0, 2.0], [(1.0, 3.0), None], "v").axes
+    dots = [part.get_offsets() for part in axes.collections]
+    assert [len(part) for part in dots] == [2, 1]
+    assert np.abs(np.asarray(dots[1])[:, 1] - 1).max() < 0.2
+
+
+def test_reliability_draws_what_was_observed_beside_the_ideal():
+    bins = [
+        {"confidence": 0.01, "frequency": 0.0, "pixels": 900},
+        {"confidence": 0.9, "frequency": 0.7, "pixels": 100},
+    ]
+    (axes,) = plots.reliability(bins).axes
+    observed = axes.lines[1]
+    assert observed.get_xdata().tolist() == [0.01, 0.9]
+    assert observed.get_ydata().tolist() == [0.0, 0.7]
+    sizes = axes.collections[0].get_sizes()
+    assert sizes[0] > sizes[1]

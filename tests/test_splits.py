@@ -164,7 +164,7 @@ def test_cases_in_no_fold_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("folds", "reason"),
     [
-        ([(["s0_0", "s1_0"], ["s1_1"])], "1 subjects stand in train and in test: s1"),
+        ([(["s0_0", "s1_0"], ["s1_1"])], "1 subject stands in train and in test: s1"),
         ([(["s0_0"], ["s1_0"]), (["s0_0"], ["s1_0"])], "tested more than once: s1_0"),
         ([(["s0_0"], ["zoe"])], "1 test cases are not in the data: zoe"),
         ([([], ["s1_0"])], "no case to train"),
@@ -186,7 +186,7 @@ def test_validation_shares_no_subject_either(tmp_path, one, other):
         read_splits(tmp_path / "s.json")
     right = str(caught.value).split("have the hash ")[1][:64]
     write_splits(tmp_path / "s.json", Splits((fold,), "by hand", 3, None, right))
-    with pytest.raises(DataError, match=f"stand in {one} and in {other}"):
+    with pytest.raises(DataError, match=f"stands? in {one} and in {other}"):
         make_splits(found([2, 2, 2]), SplitConfig(file=tmp_path / "s.json"))
 
 
@@ -254,7 +254,7 @@ def test_given_folds_that_divide_near_duplicates_are_refused_with_the_names(tmp_
     with pytest.raises(DataError) as caught:
         make_splits(found([2, 2, 2]), config, [("s2_0", "s1_0"), ("s0_1", "s1_1")])
     assert str(caught.value) == (
-        f"fold 0 (given by {path}): 1 pairs of near-duplicates stand in train and in test: s1_0 "
+        f"fold 0 (given by {path}): 1 pair of near-duplicates stands in train and in test: s1_0 "
         "and s2_0. Scores of images that were trained on mean nothing; put both subjects in one "
         "part, remove the copies, or, if they are no copies, set split.duplicates: ignore."
     )

@@ -302,7 +302,8 @@ def _check_apart(parts: dict[str, tuple[str, ...]], subject_of: dict[str, str], 
         shared = sorted(subjects[one] & subjects[other])
         if shared:
             raise DataError(
-                f"{where}: {len(shared)} subjects stand in {one} and in {other}: {listed(shared)}. "
+                f"{where}: {len(shared)} subject{'s' * (len(shared) > 1)} stand"
+                f"{'s' * (len(shared) == 1)} in {one} and in {other}: {listed(shared)}. "
                 "Scores of people that were trained on mean nothing; keep each subject in one part."
             )
 
@@ -323,7 +324,10 @@ def _check_links(folds: Sequence[Fold], group_of: dict[str, str], links: Links, 
                 if any(a in cases[one] and b in cases[other] for a, b in (pair, pair[::-1]))
             ]
             shown = listed((f"{a} and {b}" for a, b in across or guilty), 3)
-            what = f"{len(across)} pairs of near-duplicates stand in {one} and in {other}: {shown}"
+            what = (
+                f"{len(across)} pair{'s' * (len(across) > 1)} of near-duplicates stand"
+                f"{'s' * (len(across) == 1)} in {one} and in {other}: {shown}"
+            )
             if not across:
                 what = f"subjects in {one} and in {other} share near-duplicates: {shown}"
             raise DataError(

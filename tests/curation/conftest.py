@@ -36,23 +36,33 @@ def write(path: Path, pixels: np.ndarray, affine: np.ndarray | None = None) -> P
     return path
 
 
-@pytest.fixture
-def clean(tmp_path: Path) -> Path:
+def clean_pairs(root: Path) -> Path:
     """Four pairs of 64x80 pixels, named by a word each; targets of 80 pixels, 1.5625 %."""
     for seed, name in enumerate(("amber", "birch", "cedar", "dusk")):
-        write(tmp_path / "data" / "images" / f"{name}.png", scene(seed))
-        write(tmp_path / "data" / "masks" / f"{name}.png", target(at=(10 * seed, 5 * seed + 1)))
-    return tmp_path / "data"
+        write(root / "images" / f"{name}.png", scene(seed))
+        write(root / "masks" / f"{name}.png", target(at=(10 * seed, 5 * seed + 1)))
+    return root
 
 
-@pytest.fixture
-def volumes(tmp_path: Path) -> Path:
+def clean_volumes(root: Path) -> Path:
     """Three pairs of NIfTI volumes, 40x48 pixels in 3 slices of 4 mm."""
     affine = np.diag([0.5, 0.5, 4.0, 1.0])
     for seed, name in enumerate(("amber", "birch", "cedar")):
         image = np.stack([scene(3 * seed + d, 40, 48) for d in range(3)], axis=2).astype(np.int16)
         mask = np.zeros((40, 48, 3), np.uint8)
-        mask[5:15, 6:16, 1] = 1
-        write(tmp_path / "data" / "images" / f"{name}.nii.gz", image, affine)
-        write(tmp_path / "data" / "masks" / f"{name}.nii.gz", mask, affine)
-    return tmp_path / "data"
+        mask[5 + seed : 15 + seed, 6:16, 1] = 1
+        write(root / "images" / f"{name}.nii.gz", image, affine)
+        write(root / "masks" / f"{name}.nii.gz", mask, affine)
+    return root
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    """See ``clean_pairs``."""
+    return clean_pairs(tmp_path / "data")
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """See ``clean_volumes``."""
+    return clean_volumes(tmp_path / "data")

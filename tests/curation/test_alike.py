@@ -5,7 +5,7 @@ import pytest
 
 from crosslinknet.config import parse_config
 from crosslinknet.curation.alike import twins
-from crosslinknet.curation.facts import collect
+from crosslinknet.curation.collect import collect
 from crosslinknet.datasets import find_cases
 from crosslinknet.duplicates import groups_of
 from crosslinknet.lookalikes import find_lookalikes

@@ -125,7 +125,7 @@ def test_threshold_comes_before_labels_and_emptied_masks_are_told(tmp_path):
     told = mend(tmp_path, ["1=5"], threshold=127)
     old, new = (voxels(r / "masks" / "a.png") for r in (data, tmp_path / "clean"))
     np.testing.assert_array_equal(new, 5 * (old > 127))
-    assert told[-1] == "1 masks are empty now and were not before: masks/b.png"
+    assert told[-1] == "1 mask empty now and not before: masks/b.png"
     assert {row["what"] for row in log(tmp_path)} == {"threshold and labels"}
 
 
@@ -337,7 +337,7 @@ def test_files_that_are_no_part_of_the_data_are_left_out_and_listed(tmp_path):
     data = pictures(tmp_path / "data", "a")
     (data / "notes.txt").write_text("x")
     told = mend(tmp_path, ["255=1"])
-    assert told[-1] == "1 files left out, no part of the data: notes.txt"
+    assert told[-1] == "1 file left out, no part of the data: notes.txt"
     assert read_json(tmp_path / "clean" / "fix_log.json")["left_out"] == ["notes.txt"]
     assert not (tmp_path / "clean" / "notes.txt").exists()
 
@@ -355,11 +355,11 @@ def test_a_second_call_skips_what_is_verified_and_redoes_what_changed(tmp_path):
     data = pictures(tmp_path / "data", "ab")
     mend(tmp_path, ["255=1"])
     first = tree(tmp_path / "clean")
-    assert mend(tmp_path, ["255=1"])[1] == "4 files were there already, verified by checksum"
+    assert mend(tmp_path, ["255=1"])[1] == "4 files there already, verified by checksum"
     assert tree(tmp_path / "clean") == first
     save(data / "masks" / "a.png", np.full((12, 10), 255, np.uint8))
     (tmp_path / "clean" / "images" / "b.png").write_bytes(b"damaged")
-    assert mend(tmp_path, ["255=1"])[1].startswith("2 files were there already")
+    assert mend(tmp_path, ["255=1"])[1].startswith("2 files there already")
     assert voxels(tmp_path / "clean" / "masks" / "a.png").min() == 1
     assert tree(tmp_path / "clean")["images/b.png"] == first["images/b.png"]
     with pytest.raises(UsageError, match=r'labels was \{"255": 1\}, now \{"255": 2\}'):

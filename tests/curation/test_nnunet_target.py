@@ -159,7 +159,7 @@ def test_given_folds_and_subjects_and_spacing_come_back(tmp_path):
 
 def test_given_folds_that_leak_are_refused(tmp_path):
     people(tmp_path, fold=[0, 1, 1, 1, 0, 0])
-    with pytest.raises(DataError, match=r"1 subjects stand in train and in test: x"):
+    with pytest.raises(DataError, match=r"1 subject stands in train and in test: x"):
         nnunet(tmp_path)
 
 

@@ -55,7 +55,7 @@ def test_one_file_per_channel_as_nnunet_1_wrote_them(tmp_path):
     assert [path.name for path in result.cases[0].images] == [name[9:] for name in names]
     assert result.notes[1] == "dataset.json states numTraining 2, 'training' lists 1"
     (tmp_path / names[1]).unlink()
-    with pytest.raises(DataError, match=r"names 1 files that do not exist: .*liver_1_0001"):
+    with pytest.raises(DataError, match=r"names files that do not exist, 1 in all: .*liver_1_0001"):
         found(tmp_path)
 
 
@@ -86,14 +86,16 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path, name, key):
 
 def test_files_that_are_missing_strange_or_listed_twice_are_errors(tmp_path):
     make(tmp_path, files=[])
-    with pytest.raises(DataError, match=r"dataset\.json names 4 files that do not exist"):
+    with pytest.raises(DataError, match=r"dataset\.json names files that do not exist, 4 in all"):
         found(tmp_path)
     make(tmp_path, ABOUT | {"training": [ABOUT["training"][0]] * 2}, None)
-    with pytest.raises(DataError, match=r"uses 1 images in several cases"):
+    with pytest.raises(DataError, match=r"uses images in several cases, 1 in all"):
         found(tmp_path)
     entry = {"image": "a.gif", "label": "labelsTr/liver_1.nii.gz"}
     make(tmp_path, ABOUT | {"training": [entry]}, ["a.gif"])
-    with pytest.raises(DataError, match=r"names 1 files of kinds that are not read: .*a\.gif"):
+    with pytest.raises(
+        DataError, match=r"names files of kinds that are not read, 1 in all: .*a\.gif"
+    ):
         found(tmp_path)
 
 

@@ -222,7 +222,7 @@ def test_a_series_under_two_names_is_one_image_of_a_manifest(tmp_path):
     (case,) = found(tmp_path, layout="csv").cases
     assert read_case(case, DataConfig(root=tmp_path), ImageConfig()).mask.any()
     (tmp_path / "m.csv").write_text("\n".join(["image,mask", *rows]))
-    with pytest.raises(DataError, match="uses 1 images in several cases"):
+    with pytest.raises(DataError, match="uses images in several cases, 1 in all"):
         found(tmp_path, layout="csv")
 
 

@@ -227,7 +227,7 @@ def test_a_mask_folder_and_a_layout_with_its_own_contradict(make_pairs):
 
 
 def test_names_that_would_become_one_are_an_error(make_pairs):
-    with pytest.raises(DataError, match=r"names of 1 cases are not unique: x__a"):
+    with pytest.raises(DataError, match=r"names of cases are not unique, 1 in all: x__a"):
         find_cases(DataConfig(root=make_pairs(["x__a", "x/a", "y/a"])))
 
 
@@ -257,7 +257,7 @@ def test_folds_that_are_given_lose_the_cases_that_are_left_out(tmp_path):
 def test_leaving_out_unknown_cases_or_all_is_refused(make_pairs):
     root = make_pairs(["a", "b"])
     with pytest.raises(
-        DataError, match=r"names 1 cases that .* does not have: c\. Its cases .* a, b"
+        DataError, match=r"names cases that .* does not have, 1 in all: c\. Its cases .* a, b"
     ):
         find_cases(DataConfig(root=root, exclude=["a", "c"]))
     with pytest.raises(DataError, match="leaves none of the 2 cases"):

@@ -99,17 +99,23 @@ def test_rows_without_mask_are_an_error_or_left_out(tmp_path):
     [
         ("image,mask\n", "header but no rows"),
         ("image,mask\ni/a.png\n", "line 2: 1 cells, the header has 2"),
-        ("image,mask\ni/a.png,m/z.png\n", r"1 files that do not exist: .*z\.png"),
+        ("image,mask\ni/a.png,m/z.png\n", r"files that do not exist, 1 in all: .*z\.png"),
         ("image,mask\n,m/a.png\n", "column 'image' is empty in 1 of 1 rows"),
-        ("image,mask\ni/a.png,m/a.png\ni/a.png,m/b.png\n", "lists 1 cases more than once: i__a"),
-        ("id,image,mask\nx,i/a.png,m/a.png\ny,i/a.png,m/b.png\n", "1 images in several cases"),
+        (
+            "image,mask\ni/a.png,m/a.png\ni/a.png,m/b.png\n",
+            "lists cases more than once, 1 in all: i__a",
+        ),
+        (
+            "id,image,mask\nx,i/a.png,m/a.png\ny,i/a.png,m/b.png\n",
+            "images in several cases, 1 in all",
+        ),
         ("id,image,mask\nx/y,i/a.png,m/a.png\n", "id 'x/y' is no file name"),
         ("image,mask,fold\ni/a.png,m/a.png,one\n", "line 2: fold 'one' is not understood"),
         ("image,mask,fold\ni/a.png,m/a.png,-1\n", "fold '-1' is not understood"),
         ("image,mask,fold\ni/a.png,m/a.png,1\ni/b.png,m/b.png,\n", r"'fold' is empty in 1 of 2.*3"),
         ("image,mask,spacing\ni/a.png,m/a.png,0.7\n", "spacing '0.7' is not understood"),
         ("image,mask,spacing\ni/a.png,m/a.png,5 0 nan\n", "spacing '5 0 nan' is not understood"),
-        ("image,mask\ni/a.png,manifest.csv\n", "1 files of kinds that are not read"),
+        ("image,mask\ni/a.png,manifest.csv\n", "files of kinds that are not read, 1 in all"),
         ('image,mask\n"i/a.png,m/a.png\n', "line "),
     ],
 )

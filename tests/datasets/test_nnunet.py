@@ -79,7 +79,7 @@ def test_colour_pictures_may_hold_all_channels_in_one_file(tmp_path):
 def test_a_missing_channel_is_named(tmp_path):
     make(tmp_path)
     (tmp_path / "imagesTr" / "k_2_0001.nii.gz").unlink()
-    with pytest.raises(DataError, match=r"1 cases have channel 0000 only, others have 2: k_2"):
+    with pytest.raises(DataError, match=r"of 2 cases these have channel 0000 only, others 2: k_2"):
         found(tmp_path)
     (tmp_path / "imagesTr" / "k_1_0000.nii.gz").unlink()
     with pytest.raises(DataError, match=r"case k_1 has k_1_0001.*expected k_1_0000.*k_1_0001"):

@@ -81,7 +81,10 @@ def test_masks_of_several_objects_are_joined_as_busi_names_them(tmp_path):
         "benign (1)_mask_2",
         "benign (1)_mask_10",
     ]
-    assert "1 images have several numbered masks, which are joined: benign (1).png" in result.notes
+    assert (
+        "several numbered masks of an image are joined, in 1 of 2 cases: benign (1).png"
+        in result.notes
+    )
 
 
 def test_joined_masks_are_a_union_and_share_no_pixel(tmp_path):

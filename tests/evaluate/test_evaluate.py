@@ -18,7 +18,7 @@ from crosslinknet.evaluate import (
     Scores,
     evaluate_fold,
     evaluate_folders,
-    printed_table,
+    level_table,
     score_case,
     summarise,
 )
@@ -116,7 +116,8 @@ def test_the_schema_refuses_a_summary_with_a_number_too_few(folders):
 def test_every_image_is_a_line_of_per_image_csv(folders):
     score(*folders)
     rows = read_csv(folders[2] / "per_image.csv")
-    assert list(rows[0]) == [*COLUMNS, *METRICS, "distance_unit", "policy", "or_ur_norm"]
+    metrics = EvaluateConfig().metrics
+    assert list(rows[0]) == [*COLUMNS, *metrics, "distance_unit", "policy", "or_ur_norm"]
     assert [row["case"] for row in rows] == ["p1_a", "p1_b", "p2_a", "p2_b"]
     assert [row["state"] for row in rows] == ["ok", "both_empty", "false_alarm", "missed"]
     first = rows[0]
@@ -208,10 +209,10 @@ def test_names_are_matched_without_suffix_and_other_files_passed_over(tmp_path):
     assert {row["case"] for row in read_csv(tmp_path / "o" / "per_image.csv")} == {"case.01"}
 
 
-def test_progress_is_told_name_by_name(folders):
-    names = []
-    score(*folders, done=names.append)
-    assert names == ["p1_a", "p1_b", "p2_a", "p2_b"]
+def test_progress_is_told_pair_by_pair_with_the_number_of_all(folders):
+    totals = []
+    score(*folders, done=totals.append)
+    assert totals == [4, 4, 4, 4]
 
 
 # Bad input: a clear error, nothing written
@@ -339,7 +340,8 @@ def scored(name, fold=None, spacing=None, pred=PRED, subject=None, **settings):
 def test_a_case_gets_the_scores_of_the_public_function():
     scores = scored("a", spacing=(9.0, 0.7, 0.9))
     assert scores.unit == "mm"
-    assert dict(scores.images[0].values) == evaluate(PRED, TARGET, spacing=(0.7, 0.9))
+    expected = evaluate(PRED, TARGET, (0.7, 0.9), EvaluateConfig().metrics)
+    assert dict(scores.images[0].values) == expected
     assert scores.cases[0].slice is None
     assert scores.cases[0].values == scores.images[0].values
 
@@ -412,21 +414,21 @@ def test_millimetres_and_pixels_are_not_averaged():
     assert summarise(both, ["lesion"], overlaps)["levels"]["image"]["lesion"]["counts"]["n"] == 2
 
 
-def test_a_printed_table_states_units_norm_policy_and_counts(folders):
+def test_a_level_table_states_units_norm_policy_and_counts(folders):
     summary = score(*folders, or_ur_norm="union")
-    table = printed_table(summary, "image")
+    table = level_table(summary, "image")
     assert table.caption == (
         "mean over images; policy worst; OR and UR over union; "
         "95% interval from 2000 resamples of 4 subjects"
     )
     assert [row[1] for row in table.rows] == [
         *("DSC (%)", "IoU (%)", "Sen. (%)", "Spe. (%)", "Prec. (%)"),
-        *("OR/union (%)", "UR/union (%)", "HD (px)", "HD95 (px)"),
+        *("OR/union (%)", "UR/union (%)", "HD (px)", "HD95 (px)", "ASSD (px)", "NSD@2px (%)"),
     ]
     assert table.header[6:] == ("n", "both empty", "false alarms", "misses")
     assert table.rows[0][:3] == ("lesion", "DSC (%)", "23.33")
     assert table.rows[0][6:] == ("3", "1", "1", "1")
-    pooled = printed_table(summary, "pooled")
+    pooled = level_table(summary, "pooled")
     assert pooled.rows[0][2:5] == ("35.00", "", "")
     assert all(len(row) == len(table.header) for row in (*table.rows, *pooled.rows))
 

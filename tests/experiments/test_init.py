@@ -273,7 +273,7 @@ def test_names_that_may_tell_persons_apart_are_pointed_out(tmp_path):
     config, told = proposed(tmp_path)
     assert config.data.subject is None
     assert "The names have 2 beginnings such as anna" in told
-    assert "-s 'data.subject=^(.+)[_-]'" in told
+    assert "-s 'data.subject=^([^_-]+)[_-]'" in told
     config, told = proposed(tmp_path, "data.subject=^(.+)[_-]")
     assert config.split.folds == 2
     assert "2 subjects, by regular expression" in told

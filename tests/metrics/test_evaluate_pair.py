@@ -12,9 +12,9 @@ TARGET[2:8, 2:8] = True
 PRED[2:8, 2:11] = True
 
 
-def test_a_pair_gets_every_metric_by_default():
+def test_a_pair_gets_every_metric_by_default_but_those_of_single_tools():
     found = evaluate(PRED, TARGET, spacing=(1.0, 0.5))
-    assert list(found) == list(METRICS)
+    assert list(found) == [name for name, metric in METRICS.items() if not metric.tool]
     assert found["dice"] == 72 / 90
     assert found["hd"] == 1.5
 
@@ -104,6 +104,10 @@ def test_a_spacing_that_does_not_fit_is_refused(spacing):
         ({"metrics": ["hausdorf"]}, "unknown metric 'hausdorf'"),
         ({"policy": "wurst"}, "unknown policy 'wurst'; did you mean 'worst'"),
         ({"or_ur_norm": "trut"}, "unknown or_ur_norm 'trut'; did you mean 'truth'"),
+        ({"hd95_mode": "pool"}, "unknown hd95_mode 'pool'; did you mean 'pooled'"),
+        ({"nsd_tolerance": -1.0}, "nsd_tolerance is -1.0"),
+        ({"nsd_tolerance": math.nan}, "nsd_tolerance is nan"),
+        ({"lesion_iou": 0.0}, "lesion_iou 0.0"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(settings, message):

@@ -6,18 +6,11 @@ import pytest
 from crosslinknet.config import EvaluateConfig
 from crosslinknet.errors import UsageError
 from crosslinknet.metrics import METRICS, POLICIES
-from crosslinknet.metrics.bootstrap import resampled_sums
 from crosslinknet.metrics.overlap import count
-from crosslinknet.metrics.table import (
-    STATES,
-    Metric,
-    Row,
-    aggregate,
-    check_metrics,
-    score_counts,
-    score_pairs,
-    states_of,
-)
+from crosslinknet.metrics.registry import STATES, Metric, check_metrics
+from crosslinknet.metrics.score import score_counts, score_pairs, states_of
+from crosslinknet.metrics.table import Row, aggregate
+from crosslinknet.statistics.bootstrap import bca_interval, left_out_sums, resampled_sums
 
 OUT = math.nan
 SPACING = (3.0, 4.0)
@@ -50,11 +43,20 @@ POLICY_WORST = {
     "under_rate": (OUT, OUT, 1.0),
     "hd": (OUT, DIAGONAL, DIAGONAL),
     "hd95": (OUT, DIAGONAL, DIAGONAL),
+    "volume_error": (OUT, 1.0, 1.0),
+    "assd": (OUT, DIAGONAL, DIAGONAL),
+    "nsd": (OUT, 0.0, 0.0),
+    "centroid_distance": (OUT, DIAGONAL, DIAGONAL),
+    "lesion_precision": (OUT, 0.0, 0.0),
+    "lesion_recall": (OUT, OUT, 0.0),
+    "lesion_f1": (OUT, 0.0, 0.0),
+    "lesion_dice": (OUT, 0.0, 0.0),
 }
+OWN = [name for name, metric in METRICS.items() if not metric.tool]
 
 
 @pytest.mark.parametrize("norm", ["truth", "union", "pred"])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", OWN)
 def test_every_cell_of_the_policy_table_is_kept(metric, norm):
     both_empty, false_alarm, miss = POLICY_WORST[metric]
     for pred, target, expected in [
@@ -62,13 +64,13 @@ def test_every_cell_of_the_policy_table_is_kept(metric, norm):
         (MASK, EMPTY, false_alarm),
         (EMPTY, MASK, miss),
     ]:
-        found = scores(pred, target, or_ur_norm=norm)[metric]
+        found = scores(pred, target, metrics=[metric], or_ur_norm=norm)[metric]
         assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_miss_of_a_target_that_fills_the_image_keeps_the_policy_table():
     full = np.ones((10, 10), dtype=bool)
-    missed = scores(EMPTY, full)
+    missed = scores(EMPTY, full, metrics=OWN)
     assert missed == {name: cells[2] for name, cells in POLICY_WORST.items()}
 
 
@@ -103,7 +105,7 @@ def test_pairs_scored_together_get_what_each_gets_alone():
     rng = np.random.default_rng(0)
     masks = rng.random((2, 12, 6, 7)) < 0.3
     masks[0, :3] = masks[1, 2:5] = False
-    config = EvaluateConfig()
+    config = EvaluateConfig(metrics=list(METRICS))
     _, together = score_pairs(*masks, (1.0, 2.0), config)
     for i in range(12):
         _, alone = score_pairs(masks[0, i : i + 1], masks[1, i : i + 1], (1.0, 2.0), config)
@@ -146,11 +148,11 @@ def test_a_metric_of_the_user_is_one_more_entry_of_the_dict(monkeypatch):
 
 
 def test_a_policy_of_the_user_is_one_more_entry_of_the_dict(monkeypatch):
-    def drop(metric, state):
+    def mine(name, state):
         return "formula" if state == "ok" else OUT
 
-    monkeypatch.setitem(POLICIES, "drop", drop)
-    config = EvaluateConfig().model_copy(update={"policy": "drop"})
+    monkeypatch.setitem(POLICIES, "mine", mine)
+    config = EvaluateConfig().model_copy(update={"policy": "mine"})
     _, values = score_pairs(EMPTY[None], MASK[None], SPACING, config)
     assert all(math.isnan(value[0]) for value in values.values())
 
@@ -194,7 +196,10 @@ def test_the_interval_weighs_subjects_by_their_images():
     cell = aggregate(rows, ["lesion"], DICE, "image")["lesion"]["metrics"]["dice"]
     drawn = np.random.default_rng(0).integers(3, size=(2000, 3))
     means = [np.nanmean(np.concatenate([values["abc"[i]] for i in draw])) for draw in drawn]
-    assert cell["interval"] == pytest.approx(np.percentile(means, [2.5, 97.5]))
+    left_out = [np.nanmean(np.concatenate([values[s] for s in two])) for two in ("bc", "ac", "ab")]
+    mean = np.nanmean(np.concatenate(list(values.values())))
+    expected = bca_interval(mean, np.array(means), np.array(left_out))
+    assert cell["interval"] == pytest.approx(expected)
 
 
 def test_the_pooled_level_counts_every_pixel_once():
@@ -203,7 +208,7 @@ def test_the_pooled_level_counts_every_pixel_once():
     assert entry["metrics"]["dice"]["mean"] == 16 / 28
     assert entry["metrics"]["over_rate"]["mean"] == 2 / 18
     assert entry["metrics"]["dice"]["std"] is entry["metrics"]["dice"]["median"] is None
-    assert not {"hd", "hd95"} & entry["metrics"].keys()
+    assert not {"hd", "hd95", "assd", "nsd"} & entry["metrics"].keys()
     # Two subjects: a resample is a twice, b twice or both.
     assert entry["metrics"]["dice"]["interval"] == [0, 16 / 18]
 
@@ -214,10 +219,18 @@ def test_the_pooled_interval_pools_the_drawn_subjects():
     subjects = [f"s{i // 2}" for i in range(12)]
     rows = [row(s, counts=c, dice=0.5) for s, c in zip(subjects, counts.tolist(), strict=True)]
     cell = aggregate(rows, ["lesion"], DICE, "pooled")["lesion"]["metrics"]["dice"]
-    tp, fp, fn, _ = resampled_sums(counts.reshape(6, 2, 4).sum(axis=1).astype(float), 2000).T
-    assert cell["interval"] == pytest.approx(
-        np.percentile(2 * tp / (2 * tp + fp + fn), [2.5, 97.5])
+    totals = counts.reshape(6, 2, 4).sum(axis=1).astype(float)
+
+    def pooled(sums):
+        tp, fp, fn, _ = sums.T
+        return 2 * tp / (2 * tp + fp + fn)
+
+    expected = bca_interval(
+        pooled(totals.sum(axis=0)),
+        pooled(resampled_sums(totals, 2000)),
+        pooled(left_out_sums(totals)),
     )
+    assert cell["interval"] == pytest.approx(expected)
 
 
 def test_the_average_is_the_mean_of_the_printed_columns():
@@ -265,3 +278,40 @@ def test_distances_alone_leave_the_pooled_level_with_counts_only():
         "counts": {"n": 2, "n_both_empty": 0, "n_false_alarm": 0, "n_missed": 0},
         "metrics": {},
     }
+
+
+TWO = [
+    row("a", "big", dice=0.9),
+    row("a", "small", dice=OUT),
+    row("b", "big", dice=0.5),
+    row("b", "small", dice=0.1),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "mean", "n"),
+    [
+        ("classes", (0.7 + 0.1) / 2, 2),  # mean of the printed columns
+        ("cases", (0.9 + 0.3) / 2, 2),  # of each case over the classes it has
+    ],
+)
+def test_averages_over_classes_follow_the_stated_rule(rule, mean, n):
+    config = EvaluateConfig(metrics=["dice"], average=rule)
+    found = aggregate(TWO, ["big", "small"], config, "image")["average"]
+    assert found["metrics"]["dice"]["mean"] == pytest.approx(mean)
+    assert found["metrics"]["dice"]["n"] == n
+    assert found["counts"]["n"] == 4
+
+
+def test_a_strict_average_has_no_value_where_a_class_has_none():
+    rows = [row(s, "big", dice=0.8) for s in "ab"] + [row(s, "none", dice=OUT) for s in "ab"]
+    config = EvaluateConfig(metrics=["dice"], average="strict")
+    found = aggregate(rows, ["big", "none"], config, "image")["average"]["metrics"]["dice"]
+    assert (found["mean"], found["interval"]) == (None, None)
+
+
+def test_an_infinite_distance_makes_the_mean_infinite_and_has_no_interval():
+    rows = [row("a", hd=3.0), row("b", hd=math.inf), row("c", hd=1.0)]
+    cell = aggregate(rows, ["lesion"], EvaluateConfig(metrics=["hd"]), "image")["lesion"]
+    cell = cell["metrics"]["hd"]
+    assert cell == {"mean": "inf", "std": None, "median": 3.0, "n": 3, "interval": None}

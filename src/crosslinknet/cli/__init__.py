@@ -22,8 +22,9 @@ from crosslinknet.cli.common import (
     fail,
     print_scores,
     print_table,
+    show_table,
 )
-from crosslinknet.errors import CrosslinkError, LabelError, UsageError
+from crosslinknet.errors import CrosslinkError, LabelError, UsageError, suggest
 
 if TYPE_CHECKING:
     from crosslinknet.config import Config
@@ -247,6 +248,27 @@ def evaluate(
             metavar="AXIS", help="Volumes: axial, coronal, sagittal, or 0, 1, 2; default: axial."
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Score as another tool does: nnunet, monai, kits19, infnet, released, "
+            "paper-guess.",
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Predicted probabilities, named as the masks: adds their calibration.",
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Table with a column subject and others: scores by their groups."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -254,13 +276,21 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score masks against references. Writes per_image.csv and summary.json."""
+    """Score masks against references: tables per image and case, a summary, a page."""
     from crosslinknet.config import load_config, override, parse_config, to_dict
     from crosslinknet.evaluate import evaluate_folders
+    from crosslinknet.metrics import PRESETS
+    from crosslinknet.report import write_scores
 
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"--preset {preset!r} is unknown{suggest(preset, PRESETS)}")
     given: dict[str, Any] = {"data": {"root": str(ref)}, "image": {}}
     if config is not None:
         given = to_dict(load_config(config))
+    if preset is not None:
+        given["evaluate"] = given.get("evaluate", {}) | dict(PRESETS[preset].settings)
+        label_map = PRESETS[preset].label_map
+        given["data"] |= {"label_map": dict(label_map)} if label_map else {}
     options = {"label_map": _labels(label), "subject": subject, "threshold": threshold}
     given["data"] |= {key: value for key, value in options.items() if value is not None}
     if slice_axis is not None:
@@ -272,15 +302,77 @@ def evaluate(
             evaluate_folders(
                 pred, ref, out, data=chosen.data, config=chosen.evaluate, spacing=_spacing(spacing),
                 slice_axis=chosen.image.slice_axis, pred_threshold=pred_threshold,
-                done=lambda _: bars.advance(bar),
+                probabilities=probabilities, groups=groups, preset=preset,
+                done=lambda total: bars.update(bar, total=total, advance=1),
             )  # fmt: skip
         except LabelError as error:
             raise LabelError(
                 f"{error} On the command line: --label CLASS=VALUES says what values mean, "
                 "--threshold and --pred-threshold are for grey masks."
             ) from error
+    page = write_scores(out)
     print_scores(out)
-    print(f"Scores: {out}")
+    print(f"Tables: {out / 'summary.md'}, {out / 'summary.tex'}, {out / 'per_image.csv'}")
+    print(f"Report: {page.resolve()}")
+
+
+@app.command(epilog="Example: xln compare runs/a runs/b -o a-against-b --metric dice")
+def compare(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders of runs or of xln evaluate, or summary.json files of nnU-Net.",
+        ),
+    ],
+    out: Out,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name of a method, one per source in order; repeatable."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="What to compare; repeatable. Default: dice, hd95."),
+    ] = None,
+    level: Annotated[
+        Literal["image", "case"] | None,
+        typer.Option(help="What is averaged to a subject; nnU-Net scores cases."),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="nnU-Net: the one (group) of this expression in the case's name."
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=KEY", help="nnU-Net: name of a label, as kidney=1; repeatable."
+        ),
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare the images that all methods have.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the subjects, for intervals.")] = 2000,
+) -> None:
+    """Compare methods on the same subjects: differences with intervals, tests, ranks, figures."""
+    from crosslinknet.compare import compare as against
+    from crosslinknet.compare.page import methods_table, pairs_table, sentence
+
+    with bars_shown("Nothing was written.") as bars:
+        bars.add_task("comparing", total=None)
+        result = against(
+            sources, out, names=name or (), metrics=metric or (), level=level, subject=subject,
+            labels=_keys(label), common=common, resamples=resamples,
+        )  # fmt: skip
+    for panel in result.panels:
+        show_table(methods_table(panel), texts=1)
+        show_table(pairs_table(panel), texts=1)
+        print(sentence(panel))
+    for warning in result.warnings:
+        print(f"note: {warning}")
+    print(f"Table for a paper: {out / 'comparison.tex'}; figures: {out / 'figures'}")
+    print(f"Report: {(out / 'comparison.html').resolve()}")
 
 
 @app.command(epilog="Example: xln report runs/exp")
@@ -340,6 +432,15 @@ def _labels(texts: list[str] | None) -> dict[str, list[int | str]] | None:
         parts = [part.strip() for part in values.split(",")]
         labels[name] = [int(part) if part.isdecimal() else part for part in parts]
     return labels or None
+
+
+def _keys(texts: list[str] | None) -> dict[str, str]:
+    """kidney=1 to nnU-Net's label and our name."""
+    pairs = [text.partition("=") for text in texts or ()]
+    wrong = [name for name, equals, key in pairs if not (name and equals and key)]
+    if wrong:
+        raise UsageError(f"--label {wrong[0]!r} is not of the form CLASS=KEY, as kidney=1.")
+    return {key.strip(): name.strip() for name, _, key in pairs}
 
 
 def _spacing(text: str | None) -> tuple[float, ...] | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from crosslinknet.curation.work import Track
+    from crosslinknet.evaluate import Table as Printed
     from crosslinknet.train import Console
 
 T = TypeVar("T")
@@ -39,10 +40,12 @@ Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder fo
 
 
 def print_scores(folder: Path) -> None:
-    """The tables of a run or of an evaluation: images, and cases where these are volumes."""
-    from rich.table import Table
+    """The tables of a run or of an evaluation: images, and cases where these are volumes.
 
-    from crosslinknet.evaluate import printed_table
+    A preset prints its own columns instead.
+    """
+    from crosslinknet.evaluate import level_table, preset_table
+    from crosslinknet.evaluate.documents import calibration_table
     from crosslinknet.files import read_json
 
     summary = read_json(folder / "summary.json")
@@ -51,14 +54,28 @@ def print_scores(folder: Path) -> None:
         numbers = {name: _number_of(summary["levels"][name]) for name in levels}
         volumes = numbers.get("case", 0) < numbers.get("image", 0)
         levels = [name for name in levels if name == "image" or (name == "case" and volumes)]
-    for level in levels:
-        printed = printed_table(summary, level)
-        table = Table(box=None, title=printed.caption, title_justify="left", title_style="bold")
-        for i, heading in enumerate(printed.header):
-            table.add_column(heading, justify="left" if i < 2 else "right")
-        for row in printed.rows:
-            table.add_row(*row)
-        print_table(table)
+    if summary["preset"]:
+        show_table(preset_table(summary), texts=1)
+    else:
+        for level in levels:
+            show_table(level_table(summary, level), texts=2)
+    calibration = calibration_table(summary)
+    if calibration is not None:
+        show_table(calibration, texts=1)
+    for warning in summary["warnings"]:
+        print(f"note: {warning}")
+
+
+def show_table(printed: "Printed", texts: int) -> None:
+    """Print a table; its first ``texts`` columns are words, the others numbers."""
+    from rich.table import Table
+
+    table = Table(box=None, title=printed.caption, title_justify="left", title_style="bold")
+    for i, heading in enumerate(printed.header):
+        table.add_column(heading, justify="left" if i < texts else "right")
+    for row in printed.rows:
+        table.add_row(*row)
+    print_table(table)
 
 
 def _number_of(level: dict[str, Any]) -> int:

@@ -402,17 +402,33 @@ class EvaluateConfig(Section):
             "under_rate",
             "hd",
             "hd95",
+            "assd",
+            "nsd",
         ],
         description="columns of the tables",
     )
-    policy: Literal["worst"] = Field(
-        "worst", description="empty masks: misses and false alarms get the worst value"
+    policy: Literal["worst", "drop", "one", "monai"] = Field(
+        "worst", description="what a pair with an empty mask is worth; worst: misses count"
+    )
+    average: Literal["classes", "strict", "cases"] = Field(
+        "classes",
+        description="over classes: mean of class means; strict: none if one has none; cases: of "
+        "each image or case first",
     )
     levels: list[Literal["image", "case", "pooled"]] = Field(
         ["image", "case", "pooled"], description="averages over slices, over cases, one count"
     )
     or_ur_norm: Literal["truth", "union", "pred"] = Field(
         "truth", description="area that over_rate and under_rate are divided by"
+    )
+    hd95_mode: Literal["directed", "pooled"] = Field(
+        "directed", description="hd95: larger of two percentiles, or one of both directions"
+    )
+    nsd_tolerance: float = Field(
+        2.0, ge=0, description="nsd: how far a surface may be off, in mm, or px without a spacing"
+    )
+    lesion_iou: float = Field(
+        0.1, gt=0, le=1, description="lesion metrics: least IoU of components that match"
     )
     bootstrap: int = Field(2000, ge=0, description="resamples of subjects for the 95 % interval")
 

@@ -4,8 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from crosslinknet.curation.findings import Facts, Kind, Seen
-from crosslinknet.report.markup import count
+from crosslinknet.curation.findings import Facts, Kind, Seen, says
 
 UNEVEN = 1.5  # spacings that differ by more
 
@@ -15,7 +14,7 @@ def constant(facts: Facts) -> Seen | None:
     flat = [case for case, image in facts.images if image.low == image.high]
     if not flat:
         return None
-    text = f"{count(len(flat), 'image')} hold one grey value everywhere: there is nothing to see."
+    text = f"{says(len(flat), 'image', 'hold')} one grey value everywhere: there is nothing to see."
     return Seen(text, facts.at_images(flat), "export these images again, or leave the cases out")
 
 

@@ -1,28 +1,27 @@
-"""Findings about the values of masks and about targets; named in MASKS."""
+"""Findings about the values of masks; named in MASKS."""
 
 from collections import Counter
 from pathlib import Path
 
-from crosslinknet.curation.findings import BACKGROUND, LOSSY, Facts, Kind, Seen
+from crosslinknet.curation.facts import MOST_VALUES
+from crosslinknet.curation.findings import BACKGROUND, LOSSY, Facts, Kind, Seen, says
+from crosslinknet.curation.noise import SOLID
 from crosslinknet.curation.result import Place
 from crosslinknet.datasets.found import listed
 from crosslinknet.readers import suffix_of
 from crosslinknet.report.markup import count
 
-MOST_VALUES = 12  # masks with more values are asked about
-FRAMED = 0.75  # share of the border that is target: it may be the background
-
-
-# Values of masks
+SMALL, EIGHT_BIT = 64, 256  # consecutive numbers below are labels; below, if they lie in areas
+FILLED = 0.8  # share of the numbers up to the largest that consecutive ones have
 
 
 def noise(facts: Facts) -> Seen | None:
     """Values that compression scattered; JPG masks, whose values will be."""
     if facts.config.data.threshold is not None:
         return None
-    lossy = [c for c, _ in facts.masks if suffix_of(c.files.mask or Path()) in LOSSY]
+    jpgs = [(c, mask) for c, mask in facts.masks if suffix_of(c.files.mask or Path()) in LOSSY]
     noisy = [(case, mask.noise) for case, mask in facts.masks if mask.noise is not None]
-    concerned = {case.files.id: case for case in [*lossy, *(case for case, _ in noisy)]}
+    concerned = {case.files.id: case for case, _ in [*jpgs, *noisy]}
     if not concerned:
         return None
     about = {
@@ -34,12 +33,16 @@ def noise(facts: Facts) -> Seen | None:
         for name, case in concerned.items()
     ]
     thresholds = Counter(one.threshold for _, one in noisy)
-    best = thresholds.most_common(1)[0][0] if thresholds else 127
-    cure = "several classes are mixed up by the compression: save the masks anew, as PNG"
+    best: int | None = 127
+    if thresholds:
+        best = thresholds.most_common(1)[0][0]
+    elif any(isinstance(value, str) for _, mask in jpgs for value in mask.values):
+        best = None  # colours
+    cure = "no threshold tells these values apart: save the masks anew from their source, as PNG"
     if best is not None:
         cure = f"-s data.threshold={best} (pixels above it are foreground), or "
         cure += facts.fix(f"--threshold {best}")
-    text = f"{count(len(places), 'mask')} hold values scattered by JPG compression or scaling."
+    text = f"{says(len(places), 'mask', 'hold')} values scattered by JPG compression or scaling."
     return Seen(text, places, cure)
 
 
@@ -65,7 +68,7 @@ def unnamed(facts: Facts) -> Seen | None:
         cure += f", or write others: {facts.fix(f'--labels {first}=1')}"
     many = len(strangers)
     text = (
-        f"{count(len(places), 'mask')} hold {count(many, 'value')} that data.label_map does not "
+        f"{says(len(places), 'mask', 'hold')} {count(many, 'value')} that data.label_map does not "
         f"name: {values}."
     )
     return Seen(text, places, cure)
@@ -93,8 +96,8 @@ def two_codings(facts: Facts) -> Seen | None:
         return None
     few, other = (ones, 1) if len(ones) < len(whites) else (whites, 255)
     return Seen(
-        f"{count(len(ones), 'mask')} hold the value 1 and {len(whites)} the value 255, none both: "
-        f"likely two ways to write one thing. These hold {other}.",
+        f"{says(len(ones), 'mask', 'hold')} the value 1 and {len(whites)} the value 255, "
+        f"none both: likely two ways to write one thing. These hold {other}.",
         facts.at_masks(few),
         f"{facts.fix('--labels 255=1')}, or both in one class: -s 'data.label_map={{foreground: "
         "[1, 255]}'",
@@ -107,19 +110,31 @@ def many_values(facts: Facts) -> Seen | None:
         return None
     clean = [(case, mask) for case, mask in facts.masks if mask.noise is None]
     values = {value for _, mask in clean for value in mask.values} - BACKGROUND
-    if len(values) <= MOST_VALUES:
+    numbers = {value for value in values if isinstance(value, int)}
+    if len(values) <= MOST_VALUES or numbers != values:  # names and colours are labels
+        return None
+    in_areas = all(mask.solidity >= SOLID for _, mask in clean)
+    consecutive = len(numbers) >= FILLED * max(numbers)
+    if consecutive and max(numbers) < (EIGHT_BIT if in_areas else SMALL):
         return None
     worst = sorted(clean, key=lambda pair: -len(pair[1].values))
+    what = "Grey pictures or probabilities, perhaps."
+    cure = (
+        "where the target begins at a grey value: -s data.threshold=127; if they are labels, name "
+    )
+    if in_areas:
+        what = "Numbers of single objects, perhaps."
+        cure = (
+            "where they number objects of one class: -s data.threshold=0; if they are labels, name "
+        )
     return Seen(
-        f"The masks hold {len(values)} different values: {listed(sorted(values, key=str))}. Grey "
-        "pictures or probabilities, perhaps.",
+        f"The masks hold {len(values)} different values: {listed(sorted(numbers))}. {what}",
         [
             Place(file=facts.name(case.files.mask), detail=f"{len(mask.values)} values")
             for case, mask in worst
             if len(mask.values) > 2
         ],
-        "where the target begins at a grey value: -s data.threshold=127; if they are labels, name "
-        "them in data.label_map",
+        f"{cure}them in data.label_map",
     )
 
 
@@ -131,68 +146,18 @@ def other_coding(facts: Facts) -> Seen | None:
     if len(values) != 1 or values == {1}:
         return None
     value = next(iter(values))
-    cure = f"xln init writes data.label_map: {{foreground: [{value!r}]}}"
-    if isinstance(value, int):
-        cure += f"; to have 1 in the files: {facts.fix(f'--labels {value}=1')}"
+    if not isinstance(value, int):  # a name or a colour is never 1
+        return None
+    cure = f"xln init writes data.label_map: {{foreground: [{value}]}}"
+    cure += f"; to have 1 in the files: {facts.fix(f'--labels {value}=1')}"
     return Seen(f"The masks write their target as {value}, not as 1.", cure=cure)
-
-
-# Targets
-
-
-def all_empty(facts: Facts) -> Seen | None:
-    """No mask shows anything."""
-    if not facts.masks or any(mask.fractions.any() for _, mask in facts.masks):
-        return None
-    return Seen(
-        f"All {count(len(facts.masks), 'mask')} are empty: there is nothing to learn.",
-        cure="check data.masks, data.label_map and data.threshold",
-    )
-
-
-def empty(facts: Facts) -> Seen | None:
-    """Some masks show nothing."""
-    without = [case for case, mask in facts.masks if not mask.fractions.any()]
-    if not without or len(without) == len(facts.masks):
-        return None
-    return Seen(
-        f"{len(without)} of {count(len(facts.masks), 'mask')} are empty. Right where nothing is "
-        "to be found; else the outline is missing.",
-        facts.at_masks(without),
-    )
-
-
-def full(facts: Facts) -> Seen | None:
-    """Masks of one value that is not the background."""
-    whole = [case for case, mask in facts.masks if mask.full]
-    if not whole:
-        return None
-    text = f"{count(len(whole), 'mask')} hold one value everywhere: the target is the whole image."
-    return Seen(text, facts.at_masks(whole), "draw these masks anew, or leave the cases out")
-
-
-def inverted(facts: Facts) -> Seen | None:
-    """Masks whose target frames the image, as a background does."""
-    framed = [case for case, m in facts.masks if m.border > FRAMED and not m.full]
-    masked = sum(bool(mask.fractions.any()) for _, mask in facts.masks)
-    if not framed:
-        return None
-    return Seen(
-        f"In {len(framed)} of {count(masked, 'mask')} the target covers most of the image's "
-        "border, as a background does. Inverted, perhaps.",
-        facts.at_masks(framed),
-    )
 
 
 MASKS: dict[str, Kind] = {
     "noise": Kind("error", noise),
     "unnamed": Kind("error", unnamed),
-    "all-empty": Kind("error", all_empty),
-    "full": Kind("warning", full),
     "two-codings": Kind("warning", two_codings),
     "many-values": Kind("warning", many_values),
     "absent": Kind("warning", absent),
-    "empty": Kind("hint", empty),
-    "inverted": Kind("hint", inverted),
     "coding": Kind("hint", other_coding),
 }

@@ -1,6 +1,6 @@
 """Look at a data set before anything is trained: what is in it, and what is wrong with it.
 
-Order: check_data, then the facts of the set as the result tells them.
+Order: check_data, its settings and cases, then the facts of the set as the result tells them.
 """
 
 from collections import Counter
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosslinknet.config import Config, data_at, load_config, override, parse_config
+from crosslinknet.config import Config, DataConfig, data_at, load_config, override, parse_config
 from crosslinknet.curation.about_files import FILES
 from crosslinknet.curation.about_images import IMAGES
 from crosslinknet.curation.about_masks import MASKS
+from crosslinknet.curation.about_targets import TARGETS
 from crosslinknet.curation.alike import twins
-from crosslinknet.curation.facts import collect
+from crosslinknet.curation.collect import collect
 from crosslinknet.curation.findings import BACKGROUND, Facts, Kind, look_for
 from crosslinknet.curation.leaks import LEAKS
 from crosslinknet.curation.result import (
@@ -31,13 +32,15 @@ from crosslinknet.curation.result import (
     Subjects,
     Target,
 )
-from crosslinknet.datasets import survey
-from crosslinknet.errors import UsageError
+from crosslinknet.datasets import LAYOUTS, Found, survey
+from crosslinknet.errors import DataError, UsageError
 from crosslinknet.plots import SIZE_EDGES, SMALL_TARGET
+from crosslinknet.readers import suffix_of
+from crosslinknet.report.markup import count
 
 CONFIGS = (".yaml", ".yml")
 
-KINDS: dict[str, Kind] = FILES | MASKS | IMAGES | LEAKS  # of findings
+KINDS: dict[str, Kind] = FILES | MASKS | TARGETS | IMAGES | LEAKS  # of findings
 
 
 def check_data(
@@ -62,7 +65,7 @@ def check_data(
         Facts and findings; ``clean`` says whether there is an error or a warning.
 
     Raises:
-        DataError: no data set there, or one whose files cannot be told apart.
+        DataError: nothing is there. A set whose cases cannot be told is a finding.
         UsageError: an impossible setting; a report that is no ``.html``.
         SystemProblem: a package that reads such files is missing; the report cannot be written.
     """
@@ -70,10 +73,10 @@ def check_data(
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {page}: the report is a page; name it .html.")
     config, named = _settings(Path(data), settings)
-    found = survey(config.data)
+    found, refused = _survey(config.data)
     total = len(found.cases)
     cases = collect(found.cases, config, named, lambda number: done(number, total))
-    facts = Facts(str(data), found, config, named, cases, twins(cases))
+    facts = Facts(str(data), found, config, named, cases, twins(cases), refused)
     check = describe(facts)
     if page is not None:
         from crosslinknet.curation.sheet import write_sheet
@@ -94,6 +97,43 @@ def _settings(data: Path, settings: tuple[str, ...]) -> tuple[Config, frozenset[
         return config, None
     named = {value for values in config.data.label_map.values() for value in values}
     return config, BACKGROUND | named
+
+
+def _survey(data: DataConfig) -> tuple[Found, str]:
+    """The cases of a set, or none and why they cannot be told."""
+    try:
+        return survey(data), ""
+    except DataError as error:
+        if isinstance(error.__cause__, OSError) or not data.root.exists():
+            raise
+        return Found(_layout(data), (), "file name", notes=(_held(data.root),)), str(error)
+
+
+def _layout(data: DataConfig) -> str:
+    """The layout that a set is meant to have."""
+    if data.layout != "auto":
+        return data.layout
+    for name, layout in LAYOUTS.items():
+        try:
+            if layout.matches(data):
+                return name
+        except DataError:
+            return name  # damaged, but of this kind
+    return "unknown"
+
+
+def _held(root: Path) -> str:
+    """How many files of which kinds lie there, for people."""
+    if root.is_file():
+        return "a file"
+    below = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+    kinds = Counter(
+        suffix_of(root / path) or "without suffix"
+        for path in below
+        if not any(part.startswith(".") for part in path.parts)
+    )
+    shown = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common(5))
+    return f"{count(kinds.total(), 'file')}{f': {shown}' if shown else ''}"
 
 
 def describe(facts: Facts) -> Check:

@@ -38,6 +38,7 @@ from crosslinknet.files import write_json
 from crosslinknet.labels import label_table, merge_values
 from crosslinknet.lookalikes import Links, compare_cases
 from crosslinknet.readers import read_case_image
+from crosslinknet.report.markup import count
 from crosslinknet.splits import make_splits
 
 TARGETS: dict[str, Target] = {
@@ -141,7 +142,7 @@ def _plan(
     found = find_cases(chosen.data)
     _refuse_names(found)
     refuse_jpg_masks(found.cases, chosen.data)
-    told = [f"{len(found.cases)} cases, layout {found.layout}", *found.notes]
+    told = [f"{count(len(found.cases), 'case')}, layout {found.layout}", *found.notes]
     if "label_map" not in stated["data"]:
         labels, sentence = look_at_masks(found, found.cases, chosen.data)
         section = chosen.data.model_copy(update={"label_map": labels})
@@ -150,7 +151,7 @@ def _plan(
     table = label_table(chosen.data.label_map)
     folds, sentences = _folds(found, chosen, "folds" in stated.get("split", {}), to, track)
     subjects = len({case.subject for case in found.cases})
-    told += [f"{subjects} subjects, by {found.subject_rule}", *sentences]
+    told += [f"{count(subjects, 'subject')}, by {found.subject_rule}", *sentences]
     numbers = merge_values(table)[0] if TARGETS[to].renumbers(table) else None
     work = Work(out, found, chosen, table, folds, channels, numbers, {})
     return Work(out, found, chosen, table, folds, channels, numbers, _label_map(work, to)), told

@@ -1,9 +1,11 @@
 """A finding: what is known of a set, what a function says of it, and how bad that is.
 
-The functions stand in about_files, about_masks, about_images and leaks, each named in a dict there;
-a function gives ``Seen`` (a sentence, the files, the cure) or None.
+The functions stand in about_files, about_masks, about_targets, about_images and leaks, each named
+in a dict there; a function gives ``Seen`` (a sentence, the files, the cure) or None.
+Order: Facts, Seen and Kind, look_for, then words: numbers of things, the cure in an error's text.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ from crosslinknet.curation.alike import Twin
 from crosslinknet.curation.facts import CaseFacts, ImageFacts, MaskFacts
 from crosslinknet.curation.result import Finding, Place, Severity
 from crosslinknet.datasets import Found
+from crosslinknet.report.markup import count
 
 BACKGROUND: frozenset[int | str] = frozenset((0, "#000000"))
 LOSSY = (".jpg", ".jpeg")
+OF_ONE = {"are": "is", "have": "has", "mix": "mixes", "do": "does"}  # others get an s
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Facts:
         named: mask values that the label map names, background included; None: nobody stated it.
         cases: facts of each case.
         twins: pairs of cases that show the same.
+        refused: why the cases cannot be told; empty where they can.
     """
 
     given: str
@@ -38,6 +43,7 @@ class Facts:
     named: frozenset[int | str] | None
     cases: Sequence[CaseFacts]
     twins: Sequence[Twin]
+    refused: str = ""
 
     @property
     def masks(self) -> list[tuple[CaseFacts, MaskFacts]]:
@@ -103,3 +109,29 @@ def look_for(kinds: dict[str, Kind], facts: Facts) -> list[Finding]:
                 )
             )
     return sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def says(amount: int, thing: str, verb: str, total: int | None = None) -> str:
+    """A number of things, and what they do.
+
+    Args:
+        amount: of the things that do it.
+        thing: one of them.
+        verb: as several do it.
+        total: of all things, those that do not do it included.
+
+    >>> says(1, "mask", "hold"), says(2, "mask", "hold"), says(1, "image", "have", 5)
+    ('1 mask holds', '2 masks hold', '1 of 5 images has')
+    """
+    things = count(amount, thing) if total is None else f"{amount:,} of {count(total, thing)}"
+    return f"{things} {OF_ONE.get(verb, f'{verb}s') if amount == 1 else verb}"
+
+
+def told_and_cure(message: str) -> tuple[str, str]:
+    """The text of an error, whose last sentence says what to do, in these two parts.
+
+    >>> told_and_cure("a.png and a.jpg have one name. Keep one of them.")
+    ('a.png and a.jpg have one name.', 'Keep one of them.')
+    """
+    parts = re.fullmatch(r"(.+\.) ([A-Z].+)", message, re.DOTALL)
+    return (parts[1], parts[2]) if parts else (message, "")

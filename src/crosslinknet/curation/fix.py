@@ -152,7 +152,7 @@ def _duplicates(found: Found, asked: Asked, track: Track) -> dict[str, str]:
     same: dict[str, list[CaseFiles]] = {}
     for case in track(found.cases, "comparing"):
         pixels, _ = read_case_image(case, 0)
-        same.setdefault(_fingerprint(pixels), []).append(case)
+        same.setdefault(f"{pixels.dtype} {_fingerprint(pixels)}", []).append(case)
     kept_of: dict[str, str] = {}
     torn = []
     for cases in same.values():

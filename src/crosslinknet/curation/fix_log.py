@@ -12,6 +12,7 @@ from typing import Any
 from crosslinknet.curation.asked import Asked
 from crosslinknet.datasets import Found
 from crosslinknet.datasets.found import listed
+from crosslinknet.report.markup import count
 
 SCHEMA = "crosslinknet/fix/1"
 COLUMNS = ("file", "result", "what", "before", "after", "sha256_before", "sha256_after")
@@ -67,18 +68,22 @@ def log_text(rows: Sequence[dict[str, Any]]) -> str:
 
 def sentences(summary: dict[str, Any], skipped: int) -> list[str]:
     """The summary for people; ``skipped`` files were finished by an earlier call."""
-    told = [f"{len(summary['changed'])} files changed, {summary['copied']} copied as they are"]
+    changed = len(summary["changed"])
+    told = [f"{count(changed, 'file')} changed, {summary['copied']} copied as they are"]
     if skipped:
-        told.append(f"{skipped} files were there already, verified by checksum")
+        told.append(f"{count(skipped, 'file')} there already, verified by checksum")
     if summary["dropped"]:
-        told.append(f"{len(summary['dropped'])} files dropped: {listed(summary['dropped'])}")
+        dropped = summary["dropped"]
+        told.append(f"{count(len(dropped), 'file')} dropped: {listed(dropped)}")
     if summary["unused"]:
         named = ", ".join(summary["unused"])
         told.append(f"no mask holds {named}: --labels changed nothing there; look for a slip")
     if summary["emptied"]:
         names = listed(summary["emptied"])
-        told.append(f"{len(summary['emptied'])} masks are empty now and were not before: {names}")
+        emptied = count(len(summary["emptied"]), "mask")
+        told.append(f"{emptied} empty now and not before: {names}")
     if summary["left_out"]:
         names = listed(summary["left_out"])
-        told.append(f"{len(summary['left_out'])} files left out, no part of the data: {names}")
+        left = count(len(summary["left_out"]), "file")
+        told.append(f"{left} left out, no part of the data: {names}")
     return told

@@ -3,14 +3,17 @@
 Order: the split as it is given, copies, near-duplicates, mirrored and turned ones, names; LEAKS.
 """
 
+from collections.abc import Sequence
+
 from crosslinknet.curation.alike import Twin
-from crosslinknet.curation.findings import Facts, Kind, Seen
+from crosslinknet.curation.findings import Facts, Kind, Seen, says
 from crosslinknet.curation.result import Place
 from crosslinknet.duplicates import augmentation_names
 from crosslinknet.errors import DataError
 from crosslinknet.report.markup import count
 from crosslinknet.splits import Splits, make_splits
 
+MOST_NAMED = 8  # cases that a cure names
 NAMED = "named after"
 SIGNS = {"copy": "=", "alike": "is like", "turned": "is, mirrored or turned, like"}
 
@@ -45,9 +48,7 @@ def split_leaks(facts: Facts) -> Seen | None:
     if not leaking:
         return None
     places = [_place(facts, *pair, f" (fold {number})") for pair, number in leaking.items()]
-    text = (
-        f"{count(len(places), 'pair')} of images that show the same stand in two parts of a fold."
-    )
+    text = f"{_pairs(len(places), 'stand')} in two parts of a fold, though they show the same."
     return Seen(text, places, "give each such pair one subject, and split anew")
 
 
@@ -60,13 +61,27 @@ def _given_split(facts: Facts) -> Splits | None:
     return make_splits(found, config)
 
 
+def copies_differ(facts: Facts) -> Seen | None:
+    """Equal images with different masks: one of them is wrong."""
+    pairs = [twin for twin in facts.twins if twin.how == "copy" and _masks_differ(facts, twin)]
+    if not pairs:
+        return None
+    return Seen(
+        f"{says(len(pairs), 'image', 'equal')} another one to the last pixel and "
+        f"{'has' if len(pairs) == 1 else 'have'} a different mask: training is told both.",
+        [_place(facts, twin.first, twin.second, SIGNS["copy"], "") for twin in pairs],
+        f"look which mask is right, and leave the other case out: "
+        f"{_exclude(facts, [twin.second for twin in pairs])}",
+    )
+
+
 def copies_across(facts: Facts) -> Seen | None:
     """Equal images of two subjects."""
     places = _places(facts, "copy", across=True)
     if not places:
         return None
     return Seen(
-        f"{count(len(places), 'image')} equal another one to the last pixel, under another "
+        f"{says(len(places), 'image', 'equal')} another one to the last pixel, under another "
         "subject: they count twice, and the subjects are not what they seem.",
         places,
         f"keep one of each: {facts.fix('--drop-duplicates')}",
@@ -79,7 +94,7 @@ def copies_within(facts: Facts) -> Seen | None:
     if not places:
         return None
     return Seen(
-        f"{count(len(places), 'image')} equal another one of the same subject to the last pixel.",
+        f"{says(len(places), 'image', 'equal')} another one of the same subject to the last pixel.",
         places,
         f"keep one of each: {facts.fix('--drop-duplicates')}",
     )
@@ -91,7 +106,7 @@ def alike_across(facts: Facts) -> Seen | None:
     if not places:
         return None
     return Seen(
-        f"{count(len(places), 'pair')} of images look nearly the same, under two subjects: "
+        f"{_pairs(len(places), 'look')} nearly the same, under two subjects: "
         "perhaps one person, whose slices must not be both trained on and tested.",
         places,
         "let data.subject, or the subject column of a manifest, hold them together",
@@ -104,11 +119,11 @@ def turned_across(facts: Facts) -> Seen | None:
     if not places:
         return None
     return Seen(
-        f"{count(len(places), 'pair')} of images look the same mirrored or turned, under two "
+        f"{_pairs(len(places), 'look')} the same mirrored or turned, under two "
         "subjects: likely augmented offline. Training augments by itself, and copies in the test "
         "part make scores too good.",
         places,
-        "remove the augmented ones, or let data.subject hold them with their original",
+        f"{_turned(facts, True)}, or let data.subject hold them with their original",
     )
 
 
@@ -130,10 +145,11 @@ def named_alike(facts: Facts) -> Seen | None:
         for place in group[1:]
     ]
     return Seen(
-        f"{count(len(places), 'image')} are named like augmented copies of others, under other "
+        f"{says(len(places), 'image', 'are')} named like augmented copies of others, under other "
         "subjects. Training augments by itself, and copies in the test part make scores too good.",
         places,
-        "remove the augmented ones, or let data.subject hold them with their original",
+        f"leave them out: {_exclude(facts, [at for group in groups for at in group[1:]])}, or let "
+        "data.subject hold them with their original",
     )
 
 
@@ -149,7 +165,7 @@ def alike_within(facts: Facts) -> Seen | None:
     if not places:
         return None
     return Seen(
-        f"{count(len(places), 'pair')} of images of one subject look nearly the same, as "
+        f"{_pairs(len(places), 'look')} nearly the same within one subject, as "
         "neighbouring slices do. Folds keep them together.",
         places,
     )
@@ -161,20 +177,49 @@ def turned_within(facts: Facts) -> Seen | None:
     if not places:
         return None
     return Seen(
-        f"{count(len(places), 'pair')} of images of one subject look the same mirrored or turned: "
+        f"{_pairs(len(places), 'look')} the same mirrored or turned within one subject: "
         "likely augmented offline. Training augments by itself.",
         places,
-        "remove the augmented ones",
+        _turned(facts, False),
     )
 
 
 def _places(facts: Facts, how: str, across: bool) -> list[Place]:
-    """Pairs of one kind, of two subjects or of one."""
+    """Pairs of one kind, of two subjects or of one; copies with equal masks alone."""
     return [
         _place(facts, twin.first, twin.second, SIGNS[how], _share(facts, twin))
         for twin in facts.twins
-        if twin.how == how and across == _are_two(facts, twin)
+        if twin.how == how
+        and across == _are_two(facts, twin)
+        and not (how == "copy" and _masks_differ(facts, twin))
     ]
+
+
+def _exclude(facts: Facts, places: Sequence[int]) -> str:
+    """The setting that leaves cases out, of many the first ones."""
+    names = sorted({facts.cases[place].files.id for place in places})
+    more = ", ..." if len(names) > MOST_NAMED else ""
+    return f"-s 'data.exclude=[{', '.join(names[:MOST_NAMED])}{more}]'"
+
+
+def _turned(facts: Facts, across: bool) -> str:
+    """What to do about mirrored and turned images."""
+    places = [t.second for t in facts.twins if t.how == "turned" and across == _are_two(facts, t)]
+    return f"leave the augmented ones out: {_exclude(facts, places)}"
+
+
+def _pairs(amount: int, verb: str) -> str:
+    """Pairs of images, and what they do.
+
+    >>> _pairs(1, "look"), _pairs(2, "look")
+    ('1 pair of images looks', '2 pairs of images look')
+    """
+    return f"{count(amount, 'pair')} of images {verb}{'s' * (amount == 1)}"
+
+
+def _masks_differ(facts: Facts, twin: Twin) -> bool:
+    one, other = (facts.cases[at].mask for at in (twin.first, twin.second))
+    return one is not None and other is not None and one.digest != other.digest
 
 
 def _are_two(facts: Facts, twin: Twin) -> bool:
@@ -199,6 +244,7 @@ def _place(facts: Facts, first: int, second: int, sign: str, more: str) -> Place
 LEAKS: dict[str, Kind] = {
     "split": Kind("error", split_refused),
     "split-leak": Kind("error", split_leaks),
+    "copies-differ": Kind("error", copies_differ),
     "copies": Kind("warning", copies_across),
     "alike": Kind("warning", alike_across),
     "turned": Kind("warning", turned_across),

@@ -87,9 +87,9 @@ class Check(Part):
 
     format: Literal["crosslinknet/check/1"] = Field(FORMAT, serialization_alias="schema")
     root: str
-    layout: str
+    layout: str = Field(description="as in data.layout; unknown: none fits, see the findings")
     notes: list[str]
-    pairs: int = Field(description="images with a mask")
+    pairs: int = Field(description="images with a mask; 0 where the cases cannot be told")
     images_without_mask: list[str]
     masks_without_image: list[str]
     unreadable: int = Field(description="cases of which a file cannot be read")

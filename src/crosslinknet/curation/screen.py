@@ -46,7 +46,8 @@ def fact_lines(check: Check) -> Iterator[tuple[str, str]]:
     ]
     broken = [f"{check.unreadable:,} unreadable"] if check.unreadable else []
     yield "pairs", ", ".join([f"{check.pairs:,}", *lost, *broken])
-    yield "subjects", f"{check.subjects.count:,}, by {check.subjects.rule}"
+    if check.pairs:
+        yield "subjects", f"{check.subjects.count:,}, by {check.subjects.rule}"
     if check.sizes:
         yield "slices", f"{check.slices:,}{_depth(check)} of {_sizes(check)}"
     if check.spacing:

@@ -272,8 +272,9 @@ def _write_coco(
     slices = len(pair.case.image)
     if slices > 1 or pair.in_space:
         raise DataError(
-            f"{files.images[0]} is a volume of {slices} slices with a place in space; COCO "
-            "describes single pictures and would lose it. Use --to nifti or --to nnunet."
+            f"{files.images[0]} is a volume of {slices} slices"
+            f"{' with a place in space' if pair.in_space else ''}; COCO describes single pictures. "
+            "Use --to nifti or --to nnunet."
         )
     suffix = picture_suffix(pair, files)
     if suffix == NIFTI:

@@ -124,7 +124,7 @@ def survey(data: DataConfig) -> Found:
     double = [name for name, count in Counter(c.id for c in found.cases).items() if count > 1]
     if double:
         raise DataError(
-            f"{data.root}: the names of {len(double)} cases are not unique: {listed(double)}. "
+            f"{data.root}: names of cases are not unique, {len(double)} in all: {listed(double)}. "
             "Rename these files; results are stored under these names."
         )
     return _without_excluded(found, data)
@@ -138,7 +138,7 @@ def _without_excluded(found: Found, data: DataConfig) -> Found:
     unknown = sorted(out - ids)
     if unknown:
         raise DataError(
-            f"data.exclude names {len(unknown)} cases that {data.root} does not have: "
+            f"data.exclude names cases that {data.root} does not have, {len(unknown)} in all: "
             f"{listed(unknown)}. Its cases are named {listed(sorted(ids), 3)}."
         )
     if out == ids:

@@ -16,7 +16,8 @@ from crosslinknet.config import DataConfig
 from crosslinknet.errors import DataError
 from crosslinknet.readers import READERS, files_of, is_drawn, is_image, stem_of
 
-BEFORE_LAST = r"^(.+)[_-]"  # of a name: all but its last part
+# What may name the person in a name: BIDS, its first part, all but its last part.
+SUBJECT_PATTERNS = (r"(sub-[a-zA-Z0-9]+)", r"^([^_-]+)[_-]", r"^(.+)[_-]")
 
 
 @dataclass(frozen=True)
@@ -175,14 +176,26 @@ def folder_hint(keys: Sequence[str], data: DataConfig) -> list[str]:
     ]
 
 
-def beginnings(names: Iterable[str]) -> set[str]:
-    """Names without their last part, which may tell one image of a person from another.
+def likely_subjects(names: Sequence[str]) -> tuple[str, set[str]] | None:
+    """A regular expression by which all names fall into fewer groups, perhaps persons.
 
-    >>> sorted(beginnings(["anna_1", "anna_2", "ben-1", "carl"]))
-    ['anna', 'ben']
+    The coarsest way that leaves three groups is taken, or else two: what is one person must not
+    be called two, as by an ending of augmentation.
+
+    Returns:
+        The expression and the groups; None where no way of naming fits all names.
+
+    >>> pattern, groups = likely_subjects(["p1_a", "p1_a_flip", "p2_a", "p3_a"])
+    >>> pattern, sorted(groups)
+    ('^([^_-]+)[_-]', ['p1', 'p2', 'p3'])
     """
-    matches = (re.match(BEFORE_LAST, name) for name in names)
-    return {match[1] for match in matches if match}
+    for least in (3, 2):
+        for pattern in SUBJECT_PATTERNS:
+            matches = [re.search(pattern, name) for name in names]
+            groups = {match[1] for match in matches if match}
+            if all(matches) and least <= len(groups) < len(names):
+                return pattern, groups
+    return None
 
 
 def names_by_number(content: dict[str, Any], key: str, path: Path, example: str) -> tuple[str, ...]:
@@ -238,22 +251,23 @@ def check_files(cases: Sequence[CaseFiles], path: Path) -> None:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise DataError(
-            f"{path} names {len(missing)} files that do not exist: {listed(missing, 3)}. Paths "
-            f"start at {path.parent}."
+            f"{path} names files that do not exist, {len(missing)} in all: {listed(missing, 3)}. "
+            f"Paths start at {path.parent}."
         )
     outlines = {file for case in cases for file in case.masks if is_drawn(file)}
     strange = [file for file in files if not is_image(file) and file not in outlines]
     if strange:
         raise DataError(
-            f"{path} names {len(strange)} files of kinds that are not read: {listed(strange, 3)}. "
+            f"{path} names files of kinds that are not read, {len(strange)} in all: "
+            f"{listed(strange, 3)}. "
             f"Known are {', '.join(READERS)}."
         )
     uses = Counter(files_of(image)[0].resolve() for case in cases for image in case.images)
     double = [image for image, count in uses.items() if count > 1]
     if double:
         raise DataError(
-            f"{path} uses {len(double)} images in several cases: {listed(double, 3)}. An image "
-            "in two cases could be trained on and tested; keep one."
+            f"{path} uses images in several cases, {len(double)} in all: {listed(double, 3)}. "
+            "An image in two cases could be trained on and tested; keep one."
         )
 
 

@@ -179,8 +179,8 @@ def _about_labels(folders: dict[int, Path], data: DataConfig) -> list[str]:
     if not suspects:
         return []
     notes = [
-        f"{len(suspects)} cases with doubtful labels are kept: {listed(suspects, 6)}. Others leave "
-        f"them out: data.exclude: [{', '.join(suspects)}]"
+        f"cases with doubtful labels are kept, {len(suspects)} in all: {listed(suspects, 6)}. "
+        f"Others leave them out: data.exclude: [{', '.join(suspects)}]"
     ]
     old = [
         there[number].name

@@ -172,8 +172,8 @@ def _ids(rows: list[Row], path: Path) -> list[str]:
     double = [name for name, count in Counter(ids).items() if count > 1]
     if double:
         raise DataError(
-            f"{path} lists {len(double)} cases more than once: {listed(double)}. A case in two "
-            "rows could be trained on and tested; keep one."
+            f"{path} lists cases more than once, {len(double)} in all: {listed(double)}. A case in "
+            "two rows could be trained on and tested; keep one."
         )
     return ids
 

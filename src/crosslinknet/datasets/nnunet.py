@@ -166,7 +166,7 @@ def _channel_files(folder: Path, ending: str, channels: int) -> dict[str, tuple[
     if len(counts) > 1:
         few = sorted(case for case, found in files.items() if len(found) == 1)
         raise DataError(
-            f"{folder}: {len(few)} cases have channel 0000 only, others have {max(counts)}: "
+            f"{folder}: of {len(files)} cases these have channel 0000 only, others {max(counts)}: "
             f"{listed(few)}. Add the missing channels."
         )
     return {case: tuple(found[i] for i in sorted(found)) for case, found in files.items()}

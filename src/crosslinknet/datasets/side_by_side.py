@@ -82,7 +82,8 @@ def find(data: DataConfig) -> Found:
     joined = [case.images[0].name for case in cases if case.more_masks]
     if joined:
         notes.append(
-            f"{len(joined)} images have several numbered masks, which are joined: {listed(joined)}"
+            "several numbered masks of an image are joined, in "
+            f"{len(joined)} of {len(cases)} cases: {listed(joined)}"
         )
     return Found(
         layout="side-by-side",

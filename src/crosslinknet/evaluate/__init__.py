@@ -1,23 +1,22 @@
-"""Predictions against references: masks on disk to per_image.csv and summary.json.
+"""Predictions against references: masks on disk to scores, tables and summary.json.
 
 What the numbers mean, the policy on empty masks and the files: docs/metrics.md.
-Order: score_case (one case in memory), evaluate_fold and evaluate_folders (files); then
-pairs.py and tables.py.
+Order: evaluate_fold and evaluate_folders; then pairs.py, maps.py, scores.py, summary.py,
+strata.py, rows.py, documents.py.
 """
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import Config, DataConfig, EvaluateConfig
-from crosslinknet.errors import DataError, ShapeError, UsageError
+from crosslinknet.errors import DataError, UsageError
+from crosslinknet.evaluate.documents import Table, latex, level_table, markdown, preset_table
+from crosslinknet.evaluate.maps import read_maps
 from crosslinknet.evaluate.pairs import (
-    Spacing,
     checked_spacing,
     common_spacing,
     listed,
@@ -26,88 +25,29 @@ from crosslinknet.evaluate.pairs import (
     read_prediction,
     subject_of,
 )
-from crosslinknet.evaluate.tables import (
-    COLUMNS,
-    Scores,
-    check_settings,
-    merge,
-    printed_table,
-    summarise,
-    write_rows,
-)
-from crosslinknet.files import write_json
+from crosslinknet.evaluate.rows import COLUMNS, read_rows, write_rows
+from crosslinknet.evaluate.scores import Scores, merge, score_case
+from crosslinknet.evaluate.strata import read_groups
+from crosslinknet.evaluate.summary import check_settings, summarise
+from crosslinknet.files import write_json, write_text
 from crosslinknet.geometry import SliceAxis
-from crosslinknet.labels import LabelTable, label_table, split_classes
-from crosslinknet.metrics.table import STATES, Row, score_pairs, states_of
+from crosslinknet.labels import label_table
 from crosslinknet.readers import read_case_mask, read_mask
 
 __all__ = [
     "COLUMNS",
     "Scores",
+    "Table",
     "check_settings",
     "evaluate_fold",
     "evaluate_folders",
-    "printed_table",
+    "level_table",
+    "preset_table",
+    "read_rows",
     "score_case",
     "summarise",
     "write_rows",
 ]
-
-
-def score_case(
-    pred: NDArray[np.integer[Any]],
-    target: NDArray[np.integer[Any]],
-    table: LabelTable,
-    spacing: Spacing | None,
-    case_id: str,
-    subject: str,
-    fold: int | None,
-    config: EvaluateConfig,
-) -> Scores:
-    """Score one case: every slice in 2D, and a volume as a whole in 3D.
-
-    Args:
-        pred: predicted codes, (D, H, W).
-        target: reference codes, same shape.
-        table: which codes belong to which class.
-        spacing: (dz, dy, dx) in mm, or None.
-        case_id: name of the case, for the rows.
-        subject: whom it came from, for the rows.
-        fold: number of the fold, None outside cross-validation.
-        config: metrics, policy, levels, or_ur_norm.
-
-    Raises:
-        ShapeError: the shapes differ.
-    """
-    if pred.shape != target.shape:
-        raise ShapeError(
-            f"{case_id}: the prediction is {pred.shape}, the reference {target.shape} (slices, "
-            "height, width). Both must lie on one grid; resample the prediction first."
-        )
-    preds, targets = split_classes(pred, table), split_classes(target, table)  # (K, D, H, W)
-    classes, slices, h, w = preds.shape
-
-    def rows(p: NDArray[np.bool_], t: NDArray[np.bool_], places: Sequence[int | None]) -> list[Row]:
-        """Score pairs of all classes, (K * len(places), ...), and label them."""
-        step = None if spacing is None else spacing[-(p.ndim - 1) :]
-        counts, values = score_pairs(p, t, step, config)
-        owners = [(name, place) for name in table.classes for place in places]
-        pairs = zip(owners, counts.to_array().tolist(), states_of(counts), strict=True)
-        rows = []
-        for i, ((name, place), (tp, fp, fn, tn), state) in enumerate(pairs):
-            own = {metric: float(values[metric][i]) for metric in values}
-            rows.append(
-                Row(case_id, subject, fold, place, name, tp, fp, fn, tn, STATES[state], own)
-            )
-        return rows
-
-    flat = (classes * slices, h, w)
-    images = rows(preds.reshape(flat), targets.reshape(flat), range(slices))
-    cases: list[Row] = []
-    if "case" in config.levels:
-        single = [replace(row, slice=None) for row in images]
-        cases = single if slices == 1 else rows(preds, targets, [None])
-    return Scores(tuple(images), tuple(cases), "px" if spacing is None else "mm")
 
 
 def evaluate_fold(
@@ -144,7 +84,7 @@ def evaluate_fold(
             score_case(pred, target, table, step, case.id, case.subject, fold, config.evaluate)
         )
     merged = merge(scores, config.evaluate)
-    write_rows(out_csv, merged, config.evaluate)
+    write_rows(out_csv, merged.images, merged.unit, config.evaluate)
     return merged
 
 
@@ -158,25 +98,32 @@ def evaluate_folders(
     spacing: Sequence[float] | None = None,
     slice_axis: SliceAxis = "axial",
     pred_threshold: int | None = None,
-    done: Callable[[str], None] = lambda name: None,
+    probabilities: Path | None = None,
+    groups: Path | None = None,
+    preset: str | None = None,
+    done: Callable[[int], None] = lambda total: None,
 ) -> dict[str, Any]:
     """Score a folder of predicted masks against a folder of reference masks.
 
-    Files belong together by name without suffix (``a.nii.gz`` and ``a.png``). Nothing is
-    written unless every pair could be scored.
+    Files belong together by name without suffix (``a.nii.gz`` and ``a.png``). Pairs are read and
+    scored by as many threads as there are cores. Nothing is written unless every pair could be
+    scored; ``summary.json`` is written last.
 
     Args:
         pred: folder of predictions.
         ref: folder of references.
-        out: folder for ``per_image.csv`` and ``summary.json``.
+        out: folder for ``per_image.csv``, ``per_case.csv``, ``summary.json``, ``.md`` and ``.tex``.
         data: ``label_map``; ``threshold`` for the references; ``subject``, a regular
             expression searched in the reference's file name, else each file is a subject.
-        config: metrics, policy, levels, or_ur_norm, number of resamples.
+        config: metrics, policy, levels, what metrics need to know, number of resamples.
         spacing: (dy, dx) or (dz, dy, dx) in mm; overrides what the files say.
         slice_axis: of volumes, as in ``image.slice_axis``.
         pred_threshold: grey predictions: pixels above it count as 1. Not the threshold of the
             references, since masks written by this package hold the values of the label map.
-        done: called with each name that was scored.
+        probabilities: folder with the probabilities of the predictions, for their calibration.
+        groups: CSV table with the column ``subject`` and a column per grouping, for the strata.
+        preset: whose convention ``config`` holds, for the record.
+        done: called after each pair, with the number of all.
 
     Returns:
         The summary, as written.
@@ -190,8 +137,9 @@ def evaluate_folders(
     check_settings(config, classes)
     stated = None if spacing is None else checked_spacing(spacing)
     table = label_table(data.label_map)
-    scores = []
-    for name, (pred_file, target_file) in pairs(pred, ref).items():
+    maps = None if probabilities is None else masks_in(probabilities)
+
+    def score(name: str, pred_file: Path, target_file: Path) -> Scores:
         subject = subject_of(target_file, data.subject)
         target, target_grid = read_mask(target_file, slice_axis, table, data.threshold)
         codes, pred_grid = read_prediction(pred_file, slice_axis, table, pred_threshold)
@@ -201,10 +149,30 @@ def evaluate_folders(
                 f"{list(spacing)} has no distance of slices; give dz, dy, dx."
             )
         step = common_spacing(pred_file, pred_grid, target_file, target_grid, stated)
-        scores.append(score_case(codes, target, table, step, name, subject, None, config))
-        done(name)
+        probs = None
+        if maps is not None:
+            probs = read_maps(maps, name, classes, target_grid.shape, slice_axis)
+        return score_case(codes, target, table, step, name, subject, None, config, probs)
+
+    jobs = [(name, *files) for name, files in pairs(pred, ref).items()]
+    subjects = sorted({subject_of(target, data.subject) for _, _, target in jobs})
+    known = {} if groups is None else read_groups(groups, subjects)
+    scores = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = [pool.submit(score, *job) for job in jobs]
+        try:
+            for future in running:
+                scores.append(future.result())
+                done(len(jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     merged = merge(scores, config)
-    summary = summarise([merged], classes, config)
-    write_rows(out / "per_image.csv", merged, config)
+    summary = summarise([merged], classes, config, preset, known)
+    write_rows(out / "per_image.csv", merged.images, merged.unit, config)
+    if merged.cases:
+        write_rows(out / "per_case.csv", merged.cases, merged.unit, config)
+    write_text(out / "summary.md", markdown(f"{pred.name} against {ref.name}", summary))
+    write_text(out / "summary.tex", latex(summary))
     write_json(out / "summary.json", summary)
     return summary

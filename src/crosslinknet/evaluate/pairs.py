@@ -4,12 +4,13 @@ Order: files by name, reading, the common grid and spacing, subjects, lists in m
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crosslinknet.datasets.folders import ENDINGS
 from crosslinknet.errors import CrosslinkError, DataError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
 from crosslinknet.labels import LabelTable
@@ -41,8 +42,20 @@ def masks_in(folder: Path) -> dict[str, Path]:
 
 
 def pairs(pred: Path, ref: Path) -> dict[str, tuple[Path, Path]]:
-    """Files of two folders, prediction first, matched by name without suffix."""
+    """Files of two folders, prediction first, matched by name without suffix.
+
+    Where only references are called as masks beside their images are, ``x_mask``, or only
+    predictions are, that ending does not count.
+
+    Raises:
+        DataError: a missing or an extra prediction, or a folder without masks.
+    """
     preds, refs = masks_in(pred), masks_in(ref)
+    if preds.keys() != refs.keys():
+        plain_preds, plain_refs = _without_ending(preds), _without_ending(refs)
+        for one, other in ((preds, plain_refs), (plain_preds, refs), (plain_preds, plain_refs)):
+            if one.keys() == other.keys():
+                return {name: (one[name], other[name]) for name in other}
     missing, extra = sorted(refs.keys() - preds.keys()), sorted(preds.keys() - refs.keys())
     if missing or extra:
         problems = []
@@ -56,6 +69,12 @@ def pairs(pred: Path, ref: Path) -> dict[str, tuple[Path, Path]]:
             "scored; complete the folders, or move away what does not belong."
         )
     return {name: (preds[name], refs[name]) for name in refs}
+
+
+def _without_ending(files: Mapping[str, Path]) -> dict[str, Path]:
+    """The same files by their names without an ending for masks; {} where two become one."""
+    plain = {re.sub(f"({'|'.join(ENDINGS)})$", "", name): path for name, path in files.items()}
+    return plain if len(plain) == len(files) else {}
 
 
 def read_prediction(

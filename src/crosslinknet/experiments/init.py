@@ -17,7 +17,7 @@ import numpy as np
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import WINDOWS, data_at, override, parse_config, to_yaml
 from crosslinknet.datasets import Found, find_cases
-from crosslinknet.datasets.found import BEFORE_LAST
+from crosslinknet.datasets.found import likely_subjects
 from crosslinknet.datasets.proposal import look_at_masks, refuse_jpg_masks
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.files import write_text
@@ -29,7 +29,6 @@ LARGEST_SIDE = 512  # larger slices are proposed to be scaled down
 THICK = 1.5  # voxels this much longer in one direction: slices are cut across it
 HOUNSFIELD = -500  # values below are air in CT
 LEAST_DRAWS = 100  # slices an epoch has at least; with fewer, sixty epochs are too few steps
-SUBJECT_HINTS = (r"(sub-[a-zA-Z0-9]+)", BEFORE_LAST)  # BIDS; all of a name but its last part
 
 
 def init(
@@ -241,12 +240,11 @@ def look_at_subjects(found: Found) -> tuple[int, list[str]]:
 
 def _subject_hint(cases: Sequence[CaseFiles]) -> str:
     """A pattern by which the names fall into fewer groups than there are cases."""
-    for pattern in SUBJECT_HINTS:
-        matches = (re.search(pattern, case.id) for case in cases)
-        groups = {match[1] for match in matches if match}
-        if 1 < len(groups) < len(cases):
-            return (
-                f" The names have {len(groups)} beginnings such as {min(groups)}; if these are "
-                f"persons: -s 'data.subject={pattern}'"
-            )
-    return ""
+    likely = likely_subjects([case.id for case in cases])
+    if likely is None:
+        return ""
+    pattern, groups = likely
+    return (
+        f" The names have {len(groups)} beginnings such as {min(groups)}; if these are persons: -s "
+        f"'data.subject={pattern}'"
+    )

@@ -12,9 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from crosslinknet.config import EvaluateConfig
 from crosslinknet.errors import LabelError, ShapeError, UsageError, suggest
 from crosslinknet.metrics.overlap import Norm
-from crosslinknet.metrics.table import METRICS, POLICIES, Metric, check_metrics, score_pairs
+from crosslinknet.metrics.policies import POLICIES
+from crosslinknet.metrics.presets import PRESETS, Preset
+from crosslinknet.metrics.registry import METRICS, Metric, check_metrics
+from crosslinknet.metrics.score import score_pairs
+from crosslinknet.metrics.surface import Mode
 
-__all__ = ["METRICS", "POLICIES", "Metric", "evaluate"]
+__all__ = ["METRICS", "POLICIES", "PRESETS", "Metric", "Preset", "evaluate"]
 
 
 def evaluate(
@@ -24,6 +28,9 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     policy: str = "worst",
     or_ur_norm: Norm = "truth",
+    hd95_mode: Mode = "directed",
+    nsd_tolerance: float = 2.0,
+    lesion_iou: float = 0.1,
 ) -> dict[str, float]:
     """Score one predicted mask against its reference.
 
@@ -33,9 +40,12 @@ def evaluate(
         target: reference mask, same shape.
         spacing: mm per pixel, one number per axis in the array's order; None gives distances
             in pixels.
-        metrics: names of METRICS; None takes all.
+        metrics: names of METRICS; None takes all but those of single tools.
         policy: what a pair with an empty mask is worth, a name of POLICIES.
         or_ur_norm: area that over_rate and under_rate are divided by.
+        hd95_mode: the larger of two percentiles, or one of both directions.
+        nsd_tolerance: how far a surface may be off for nsd, in the unit of ``spacing``.
+        lesion_iou: least IoU of components that match.
 
     Returns:
         Metric: value. Fractions, distances in the unit of ``spacing``; nan where the value
@@ -44,21 +54,29 @@ def evaluate(
     Raises:
         LabelError: a mask holds probabilities or labels other than 0 and 1.
         ShapeError: the masks differ in shape, or spacing does not fit it.
-        UsageError: unknown metric, policy or norm.
+        UsageError: unknown metric, policy, norm or mode; a tolerance or IoU out of its range.
 
     >>> pred, target = np.zeros((2, 8, 8), dtype=bool)
     >>> pred[0:2, 0:4] = target[0:2, 0:2] = True
     >>> evaluate(pred, target, spacing=(1.0, 0.5), metrics=["dice", "hd"])
     {'dice': 0.6666666666666666, 'hd': 1.0}
     """
-    names = list(METRICS) if metrics is None else list(metrics)
+    own = [name for name, metric in METRICS.items() if not metric.tool]
+    names = own if metrics is None else list(metrics)
     check_metrics(names)
-    if policy not in POLICIES:
-        raise UsageError(f"unknown policy {policy!r}{suggest(policy, POLICIES)}")
-    if or_ur_norm not in get_args(Norm):
-        raise UsageError(f"unknown or_ur_norm {or_ur_norm!r}{suggest(or_ur_norm, get_args(Norm))}")
-    settings = {"metrics": names, "policy": policy, "or_ur_norm": or_ur_norm}
-    config = EvaluateConfig.model_validate(settings)
+    choices = {"policy": (policy, POLICIES), "or_ur_norm": (or_ur_norm, get_args(Norm))}
+    for key, (name, known) in (choices | {"hd95_mode": (hd95_mode, get_args(Mode))}).items():
+        if name not in known:
+            raise UsageError(f"unknown {key} {name!r}{suggest(name, known)}")
+    if not (nsd_tolerance >= 0 and 0 < lesion_iou <= 1):
+        raise UsageError(
+            f"nsd_tolerance is {nsd_tolerance}, lesion_iou {lesion_iou}; expected a distance of 0 "
+            "or more, and a share above 0 and up to 1."
+        )
+    config = EvaluateConfig(
+        metrics=names, policy=policy, or_ur_norm=or_ur_norm, hd95_mode=hd95_mode,
+        nsd_tolerance=nsd_tolerance, lesion_iou=lesion_iou,
+    )  # fmt: skip
 
     masks = _binary(pred, "pred"), _binary(target, "target")
     shape = masks[0].shape

@@ -1,7 +1,7 @@
-"""Scores that need pixel counts only: Dice, IoU, sensitivity, specificity, precision, OR, UR.
+"""Scores that need pixel counts only: Dice, IoU, sensitivity, specificity, precision, OR, UR, size.
 
-All counts are integers and no formula is smoothed. A formula whose denominator is 0 gives nan;
-what an empty mask is worth is decided once, by the policy in ``table.py``.
+All counts are integers; no formula is smoothed but that of ``dice_released``. A formula whose
+denominator is 0 gives nan; what an empty mask is worth is decided once, in ``policies.py``.
 Order: Counts, count, then one function per metric.
 """
 
@@ -120,6 +120,23 @@ def under_rate(counts: Counts, or_ur_norm: Norm = "truth") -> Floats:
     Norm ``pred`` changes OR alone: missed pixels are no part of the prediction.
     """
     return _ratio(counts.fn, _area(counts, "union" if or_ur_norm == "union" else "truth"))
+
+
+def volume_error(counts: Counts) -> Floats:
+    """Relative error of the size, | |P| - |T| | / |T|: of the area of a slice, or of a volume.
+
+    It has no upper bound, and a mask of the right size in the wrong place has none of it.
+    """
+    return _ratio(np.abs(counts.pred - counts.target), counts.target)
+
+
+def dice_released(counts: Counts) -> Floats:
+    """Dice as the authors' code smooths it, 2 (TP + 1) / (|P| + |T| + 1): up to 2, not up to 1.
+
+    Two empty masks score 2, a perfect single pixel 4/3. For comparison with numbers made by
+    that code, never for a claim. Decision D35.
+    """
+    return _ratio(2 * (counts.tp + 1), counts.pred + counts.target + 1)
 
 
 def _area(counts: Counts, norm: Norm) -> Integers:

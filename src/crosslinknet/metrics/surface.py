@@ -3,11 +3,12 @@
 Both masks are cropped to the bounding box of their union; each surface point asks a KD-tree of
 the other surface for its nearest neighbour. Against a distance transform of the same crop this
 is 3 times as fast on a 512x512 slice, and 6 times on a 100x512x512 volume.
-Order: surface, surface_distances, then one function per metric.
+Order: surface, bounding_box, surface_distances, then one function per metric.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from crosslinknet.errors import ShapeError
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
+Mode = Literal["directed", "pooled"]
 
 
 def surface(mask: Mask) -> Mask:
@@ -39,6 +41,16 @@ def surface(mask: Mask) -> Mask:
     return mask & ~inner
 
 
+def bounding_box(mask: Mask) -> tuple[slice, ...]:
+    """Smallest box that holds a mask that is not empty."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        used = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(used[0], used[-1] + 1))
+    return tuple(box)
+
+
 def surface_distances(
     pred: Mask, target: Mask, spacing: Sequence[float]
 ) -> tuple[Distances, Distances]:
@@ -54,7 +66,7 @@ def surface_distances(
 
     Raises:
         ShapeError: the masks differ in shape, spacing has another number of axes, or a mask
-            is empty (no distance exists; the policy of ``table.py`` decides what counts).
+            is empty (no distance exists; the policy decides what counts).
     """
     if pred.shape != target.shape or len(spacing) != pred.ndim:
         raise ShapeError(
@@ -66,7 +78,7 @@ def surface_distances(
             "a mask is empty, so it has no surface to measure from; metrics.evaluate scores "
             "such pairs by its policy."
         )
-    box = _bounding_box(pred | target)
+    box = bounding_box(pred | target)
     a, b = surface(pred[box]), surface(target[box])
     step = np.asarray(spacing, dtype=np.float64)
     return _directed(a, b, step), _directed(b, a, step)
@@ -83,13 +95,48 @@ def hausdorff(distances: tuple[Distances, Distances]) -> float:
     return float(max(d.max() for d in distances))
 
 
-def hausdorff_95(distances: tuple[Distances, Distances]) -> float:
-    """HD95: the larger of the two directed 95th percentiles (linear interpolation).
+def hausdorff_95(distances: tuple[Distances, Distances], hd95_mode: Mode = "directed") -> float:
+    """HD95, with linear interpolation: "directed", the larger of two 95th percentiles.
 
-    This is MONAI's convention. MedPy takes one percentile over both directions together,
-    which gives other numbers. Decision D22.
+    This is MONAI's convention. "pooled" takes one percentile over both directions together, as
+    MedPy does; the two give other numbers. Decision D22.
     """
+    if hd95_mode == "pooled":
+        return float(np.percentile(np.concatenate(distances), 95))
     return float(max(np.percentile(d, 95) for d in distances))
+
+
+def assd(distances: tuple[Distances, Distances]) -> float:
+    """Average symmetric surface distance: the mean over the points of both surfaces together.
+
+    MONAI's convention too; MedPy takes the mean of the two directed means.
+
+    >>> a, b = np.zeros((2, 1, 8), dtype=bool)
+    >>> a[0, :2] = b[0, 1] = True
+    >>> round(assd(surface_distances(a, b, spacing=(1.0, 1.0))), 3)
+    0.333
+    """
+    return float(sum(d.sum() for d in distances) / sum(d.size for d in distances))
+
+
+def nsd(distances: tuple[Distances, Distances], nsd_tolerance: float) -> float:
+    """Normalised surface distance (surface Dice): share of both surfaces near the other one.
+
+    Points are counted, not areas of the surface, as MONAI does; a point is near when it is not
+    farther than the tolerance, in the unit of the distances. In [0, 1]. Three pixels of 0.4 mm are
+    1.2 mm, whatever their sum is in binary digits: rounding takes no point out.
+
+    >>> a, b = np.zeros((2, 1, 8), dtype=bool)
+    >>> a[0, 0] = b[0, 3] = True
+    >>> nsd(surface_distances(a, b, spacing=(1.0, 0.4)), nsd_tolerance=1.2)
+    1.0
+
+    Source: Nikolov et al., Deep learning to achieve clinically applicable segmentation of head
+    and neck anatomy for radiotherapy, 2018 (which weighs points by area).
+    """
+    limit = nsd_tolerance * (1 + 1e-9)
+    near = sum(np.count_nonzero(d <= limit) for d in distances)
+    return float(near / sum(d.size for d in distances))
 
 
 def diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
@@ -99,15 +146,6 @@ def diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
     50.0
     """
     return math.hypot(*(n * s for n, s in zip(shape, spacing, strict=True)))
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        used = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(used[0], used[-1] + 1))
-    return tuple(box)
 
 
 def _directed(source: Mask, other: Mask, step: Distances) -> Distances:

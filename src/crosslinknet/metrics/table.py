@@ -1,189 +1,22 @@
-"""From pairs of masks to the rows and means of a table: metrics, the empty-mask policy, levels.
+"""From scores of single images and cases to the means of a table, with intervals over subjects.
 
-Order: METRICS (every metric and what it is worth on an empty mask), POLICIES, scoring pairs,
-Row (one line of per_image.csv), aggregate (one level of summary.json).
+Order: Row (one line of per_image.csv), aggregate (one level of summary.json), its parts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crosslinknet.config import EvaluateConfig
-from crosslinknet.errors import UsageError, suggest
-from crosslinknet.metrics import overlap, surface
-from crosslinknet.metrics.bootstrap import percentile_interval, resampled_sums
-from crosslinknet.metrics.overlap import Counts, Floats, count
+from crosslinknet.metrics.overlap import Counts, Floats
+from crosslinknet.metrics.registry import METRICS, STATES, State
+from crosslinknet.metrics.score import score_counts
+from crosslinknet.statistics.bootstrap import bca_interval, left_out_sums, resampled_sums
 
-State = Literal["ok", "both_empty", "false_alarm", "missed"]
 Level = Literal["image", "case", "pooled"]
-Rule = float | Literal["formula", "diagonal"]
-
-STATES: tuple[State, ...] = ("ok", "both_empty", "false_alarm", "missed")
-OUT: Rule = float("nan")  # left out of every mean, and counted
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One column of the tables.
-
-    Attributes:
-        function: gets Counts (N,), or the surface distances of one pair; and ``options``.
-        needs: which of the two.
-        heading: how tables print it.
-        unit: fractions are printed in percent, distances in mm, or px without a spacing.
-        higher_is_better: False for rates of error and distances.
-        worst: value under policy ``worst`` of a pair that is empty on both sides, of a false
-            alarm (target empty) and of a miss (pred empty): a number, OUT, "formula" (what the
-            function gives) or "diagonal" (of the image or volume).
-        options: settings of EvaluateConfig that the function takes.
-    """
-
-    function: Callable[..., Any]
-    needs: Literal["counts", "distances"]
-    heading: str
-    unit: Literal["fraction", "distance"]
-    higher_is_better: bool
-    worst: tuple[Rule, Rule, Rule]
-    options: tuple[str, ...] = ()
-
-
-# The last column is the policy table: both empty, false alarm, miss. Decision D11.
-METRICS: dict[str, Metric] = {
-    "dice": Metric(overlap.dice, "counts", "DSC", "fraction", True, (OUT, 0.0, 0.0)),
-    "iou": Metric(overlap.iou, "counts", "IoU", "fraction", True, (OUT, 0.0, 0.0)),
-    "sensitivity": Metric(overlap.sensitivity, "counts", "Sen.", "fraction", True, (OUT, OUT, 0.0)),
-    "specificity": Metric(
-        overlap.specificity, "counts", "Spe.", "fraction", True, (1.0, "formula", 1.0)
-    ),
-    "precision": Metric(overlap.precision, "counts", "Prec.", "fraction", True, (OUT, 0.0, 0.0)),
-    "over_rate": Metric(
-        overlap.over_rate, "counts", "OR", "fraction", False, (OUT, 1.0, 0.0), ("or_ur_norm",)
-    ),
-    "under_rate": Metric(
-        overlap.under_rate, "counts", "UR", "fraction", False, (OUT, OUT, 1.0), ("or_ur_norm",)
-    ),
-    "hd": Metric(
-        surface.hausdorff, "distances", "HD", "distance", False, (OUT, "diagonal", "diagonal")
-    ),
-    "hd95": Metric(
-        surface.hausdorff_95, "distances", "HD95", "distance", False, (OUT, "diagonal", "diagonal")
-    ),
-}
-
-
-def worst(metric: Metric, state: State) -> Rule:
-    """A miss and a false alarm get the worst value that an overlap, a rate or a distance has.
-
-    Only over_rate knows no worst value: a false alarm counts as 1, a bad overlap can reach more.
-    """
-    return "formula" if state == "ok" else metric.worst[STATES.index(state) - 1]
-
-
-POLICIES: dict[str, Callable[[Metric, State], Rule]] = {"worst": worst}
-
-
-def check_metrics(names: Sequence[str]) -> None:
-    """Refuse metrics that do not exist or that are asked for twice.
-
-    Raises:
-        UsageError: naming the metric, with the nearest that exists.
-    """
-    if not names:
-        raise UsageError(f"evaluate.metrics is empty; choose some of {', '.join(METRICS)}.")
-    for name in names:
-        if name not in METRICS:
-            raise UsageError(f"evaluate.metrics: unknown metric {name!r}{suggest(name, METRICS)}")
-        if names.count(name) > 1:
-            raise UsageError(f"evaluate.metrics: {name!r} is listed twice; once is enough.")
-
-
-def states_of(counts: Counts) -> NDArray[np.intp]:
-    """Which side of each pair is empty, as a position in STATES."""
-    no_pred, no_target = counts.pred == 0, counts.target == 0
-    return np.select([no_pred & no_target, no_target, no_pred], [1, 2, 3], default=0)
-
-
-def score_counts(counts: Counts, config: EvaluateConfig) -> dict[str, Floats]:
-    """The metrics that need counts only, of any number of pairs, policy applied."""
-    states = states_of(counts)
-    values = {}
-    for name in metrics_of(config, "pooled"):
-        metric = METRICS[name]
-        raw = metric.function(counts, **_options(metric, config))
-        values[name] = _with_policy(raw, states, metric, config)
-    return values
-
-
-def score_pairs(
-    pred: NDArray[np.bool_],
-    target: NDArray[np.bool_],
-    spacing: Sequence[float] | None,
-    config: EvaluateConfig,
-) -> tuple[Counts, dict[str, Floats]]:
-    """Score N pairs of masks that lie on one grid.
-
-    Args:
-        pred: predicted masks, (N, H, W) or (N, D, H, W).
-        target: reference masks, same shape.
-        spacing: mm per pixel, (dy, dx) or (dz, dy, dx); None measures in pixels.
-        config: metrics, policy, or_ur_norm.
-
-    Returns:
-        Counts (N,) and per metric its values (N,), in the order of ``config.metrics``; nan is
-        a value that does not exist or that the policy leaves out.
-
-    Raises:
-        ShapeError: the masks differ in shape, or spacing has another number of axes.
-    """
-    counts = count(pred, target)
-    values = score_counts(counts, config)
-    if len(values) < len(config.metrics):
-        values |= _score_distances(pred, target, spacing, states_of(counts), config)
-    return counts, {name: values[name] for name in config.metrics}
-
-
-def _score_distances(
-    pred: NDArray[np.bool_],
-    target: NDArray[np.bool_],
-    spacing: Sequence[float] | None,
-    states: NDArray[np.intp],
-    config: EvaluateConfig,
-) -> dict[str, Floats]:
-    """The metrics that need surface distances, which are computed once per pair."""
-    shape = pred.shape[1:]
-    step = (1.0,) * len(shape) if spacing is None else tuple(spacing)
-    names = [name for name in config.metrics if METRICS[name].needs == "distances"]
-    raw = {name: np.full(len(pred), np.nan) for name in names}
-    for i in np.flatnonzero(states == 0):
-        distances = surface.surface_distances(pred[i], target[i], step)
-        for name in names:
-            metric = METRICS[name]
-            raw[name][i] = metric.function(distances, **_options(metric, config))
-    largest = surface.diagonal(shape, step)
-    return {name: _with_policy(raw[name], states, METRICS[name], config, largest) for name in names}
-
-
-def _options(metric: Metric, config: EvaluateConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in metric.options}
-
-
-def _with_policy(
-    raw: Floats,
-    states: NDArray[np.intp],
-    metric: Metric,
-    config: EvaluateConfig,
-    diagonal: float = float("nan"),
-) -> Floats:
-    """Replace the values of pairs with an empty side by what the policy says."""
-    values = np.array(raw, dtype=np.float64)
-    for position, state in enumerate(STATES):
-        rule = POLICIES[config.policy](metric, state)
-        if rule != "formula":
-            values[states == position] = diagonal if rule == "diagonal" else rule
-    return values
+AVERAGE = "average"  # the entry beside the classes
 
 
 @dataclass(frozen=True)
@@ -224,59 +57,92 @@ def aggregate(
     Args:
         rows: one per slice and class (levels image and pooled) or per case and class (case).
         classes: names, in the order of the table.
-        config: metrics, policy, or_ur_norm, number of resamples.
+        config: metrics, policy, average, or_ur_norm, number of resamples.
         level: "image" and "case" average the rows, "pooled" adds up their counts first.
 
     Returns:
         ``{class: {"counts": ..., "metrics": {name: {mean, std, median, n, interval}}}}``, and
-        with several classes an entry "average", the mean of their means. Numbers that do not
-        exist are None.
+        with several classes an entry "average". Numbers that do not exist are None, and those
+        beyond all bounds "inf".
     """
     metrics = metrics_of(config, level)
-    totals = _totals_by_subject(rows, classes, metrics, level)  # (S, K, X)
-    resamples = config.bootstrap if len(totals) > 1 else 0  # one subject tells of no other
-    drawn = resampled_sums(totals.reshape(len(totals), -1), resamples)
-    drawn = drawn.reshape(resamples, *totals.shape[1:])  # (R, K, X)
-    means, resampled = (_means(t, metrics, config, level) for t in (totals.sum(axis=0), drawn))
+    several = len(classes) > 1
+    parts = [(row.subject, row.class_name, _amounts(row, metrics, level)) for row in rows]
+    owners = list(classes)
+    if several and config.average == "cases" and level != "pooled":
+        averages = _over_classes(rows, metrics)
+        parts += [(row.subject, AVERAGE, _amounts(row, metrics, level)) for row in averages]
+        owners.append(AVERAGE)
+    totals = _totals_by_subject(parts, owners)  # (S, K, X)
+    means, drawn, left_out = _estimates(totals, metrics, config, level)  # (., K, M)
 
     result: dict[str, Any] = {}
-    for k, name in enumerate(classes):  # means (K, M), resampled (R, K, M)
-        own = [row for row in rows if row.class_name == name]
+    for k, name in enumerate(owners):
+        own = averages if name == AVERAGE else [row for row in rows if row.class_name == name]
         cells = {}
         for m, metric in enumerate(metrics):
-            mean, draws = means[k, m], resampled[:, k, m]
+            estimate = means[k, m], drawn[:, k, m], left_out[:, k, m]
             if level == "pooled":
-                cells[metric] = _cell(mean, draws, len(own))
+                cells[metric] = _cell(*estimate, len(own))
             else:
                 values = _known([row.values[metric] for row in own])
-                cells[metric] = _cell(mean, draws, len(values), values)
-        result[name] = {"counts": _tally(own), "metrics": cells}
-    if len(classes) > 1:
+                cells[metric] = _cell(*estimate, len(values), values)
+        result[name] = {"counts": _tally(rows if name == AVERAGE else own), "metrics": cells}
+    if several and AVERAGE not in result:
         cells = {}
         for m, metric in enumerate(metrics):
-            mean, draws = _mean_of_known(means[:, m]), _mean_of_known(resampled[:, :, m])
-            cells[metric] = _cell(float(mean), draws, len(_known(means[:, m])))
-        result["average"] = {"counts": _tally(rows), "metrics": cells}
+            columns = [part[..., m] for part in (means[None], drawn, left_out)]
+            mean, draws, left = (_mean_of_classes(c, config.average) for c in columns)
+            cells[metric] = _cell(float(mean[0]), draws, left, len(_known(means[:, m])))
+        result[AVERAGE] = {"counts": _tally(rows), "metrics": cells}
     return result
 
 
-def _totals_by_subject(
-    rows: Sequence[Row], classes: Sequence[str], metrics: Sequence[str], level: Level
-) -> Floats:
-    """Add rows up per subject and class, (S, K, X): the four counts, or sums and numbers."""
-    subjects = {name: i for i, name in enumerate(sorted({row.subject for row in rows}))}
-    where = (
-        [subjects[row.subject] for row in rows],
-        [list(classes).index(row.class_name) for row in rows],
-    )
+def _amounts(row: Row, metrics: Sequence[str], level: Level) -> list[float]:
+    """What a row adds to its subject: the four counts, or values and whether they are known."""
     if level == "pooled":
-        amounts = np.array([(row.tp, row.fp, row.fn, row.tn) for row in rows], dtype=np.float64)
-    else:
-        values = np.array([[row.values[name] for name in metrics] for row in rows])  # (N, M)
-        amounts = np.concatenate([np.nan_to_num(values), ~np.isnan(values)], axis=1)  # (N, 2M)
-    totals = np.zeros((len(subjects), len(classes), amounts.shape[1]))
+        return [row.tp, row.fp, row.fn, row.tn]
+    values = [row.values[name] for name in metrics]
+    return [*(0.0 if np.isnan(v) else v for v in values), *(float(not np.isnan(v)) for v in values)]
+
+
+def _over_classes(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+    """One row per image or case: the mean over the classes that have a value there."""
+    images: dict[tuple[str, int | None], list[Row]] = {}
+    for row in rows:
+        images.setdefault((row.case, row.slice), []).append(row)
+    averages = []
+    for own in images.values():
+        values = {m: float(_mean_of_known(np.array([r.values[m] for r in own]))) for m in metrics}
+        averages.append(replace(own[0], class_name=AVERAGE, values=values))
+    return averages
+
+
+def _totals_by_subject(
+    parts: Sequence[tuple[str, str, list[float]]], owners: Sequence[str]
+) -> Floats:
+    """Add (subject, class, amounts) up per subject and class: (S, K, X)."""
+    subjects = {name: i for i, name in enumerate(sorted({subject for subject, _, _ in parts}))}
+    places = {name: k for k, name in enumerate(owners)}
+    where = [subjects[subject] for subject, _, _ in parts], [places[name] for _, name, _ in parts]
+    amounts = np.array([amount for _, _, amount in parts], dtype=np.float64)  # (N, X)
+    totals = np.zeros((len(subjects), len(owners), amounts.shape[1]))
     np.add.at(totals, where, amounts)
     return totals
+
+
+def _estimates(
+    totals: Floats, metrics: Sequence[str], config: EvaluateConfig, level: Level
+) -> tuple[Floats, Floats, Floats]:
+    """Means (K, M), in each resample (R, K, M), and without each subject (S, K, M)."""
+    means = _means(totals.sum(axis=0), metrics, config, level)
+    shape = totals.shape[1:]
+    resamples = config.bootstrap if len(totals) > 1 else 0  # one subject tells of no other
+    # Nothing infinite goes into a product of matrices: its mean is infinite, with no interval.
+    finite = np.where(np.isinf(totals), 0.0, totals).reshape(len(totals), -1)
+    drawn, left_out = resampled_sums(finite, resamples), left_out_sums(finite)
+    again = [_means(sums.reshape(-1, *shape), metrics, config, level) for sums in (drawn, left_out)]
+    return means, again[0], again[1]
 
 
 def _means(totals: Floats, metrics: Sequence[str], config: EvaluateConfig, level: Level) -> Floats:
@@ -292,17 +158,27 @@ def _means(totals: Floats, metrics: Sequence[str], config: EvaluateConfig, level
     return result
 
 
-def _cell(mean: float, resampled: Floats, n: int, values: Floats | None = None) -> dict[str, Any]:
+def _cell(
+    mean: float, resampled: Floats, left_out: Floats, n: int, values: Floats | None = None
+) -> dict[str, Any]:
     """One cell of a table; std (of a sample) and median only where there are single values."""
     values = np.empty(0) if values is None else values
-    interval = percentile_interval(resampled)
+    interval = None if np.isinf(mean) else bca_interval(mean, resampled, left_out)
+    spread = len(values) > 1 and np.isfinite(values).all()
     return {
-        "mean": None if np.isnan(mean) else float(mean),
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "median": float(np.median(values)) if len(values) else None,
+        "mean": _number(mean),
+        "std": float(np.std(values, ddof=1)) if spread else None,
+        "median": _number(np.median(values)) if len(values) else None,
         "n": n,
         "interval": None if interval is None else list(interval),
     }
+
+
+def _number(value: float) -> float | Literal["inf"] | None:
+    """As JSON can hold it."""
+    if np.isnan(value):
+        return None
+    return "inf" if np.isinf(value) else float(value)
 
 
 def _tally(rows: Sequence[Row]) -> dict[str, int]:
@@ -317,10 +193,16 @@ def _known(values: Sequence[float] | Floats) -> Floats:
     return array[~np.isnan(array)]
 
 
+def _mean_of_classes(values: Floats, rule: str) -> Floats:
+    """Mean over the last axis, the classes; rule ``strict`` has none where one has none."""
+    means = _mean_of_known(values)
+    return np.where(np.isnan(values).any(axis=-1), np.nan, means) if rule == "strict" else means
+
+
 def _mean_of_known(values: Floats) -> Floats:
     """Mean over the last axis of what is not nan; nan where nothing is."""
-    numbers = (~np.isnan(values)).sum(axis=-1)
-    sums = np.nan_to_num(values).sum(axis=-1)
-    result: Floats = np.full(np.shape(sums), np.nan)
+    known = ~np.isnan(values)
+    result: Floats = np.full(values.shape[:-1], np.nan)
+    numbers, sums = known.sum(axis=-1), np.where(known, values, 0.0).sum(axis=-1)
     np.divide(sums, numbers, out=result, where=numbers > 0)
     return result

@@ -225,6 +225,11 @@ def _refuse(head: Head) -> None:
             f"{path} is a nuclear medicine file whose {len(head.frames)} frames are views or "
             "phases, not slices in space. Export it as a series of slices."
         )
+    if head.photometric in GREY and any(frame.slope == 0 for frame in head.frames):
+        raise DataError(
+            f"{path} has a RescaleSlope of 0, which makes every pixel the same value. Repair its "
+            "header: 1 where the stored values count."
+        )
     allocated, stored, high = head.bits
     if allocated not in (1, 8, 16, 32) or not 0 < stored <= allocated or high != stored - 1:
         raise DataError(
@@ -241,8 +246,9 @@ def _refuse(head: Head) -> None:
     if head.syntax == "" or not _has_decoder(syntax):
         raise DataError(
             f"{path} is compressed as {syntax.name or 'nothing that is stated'}, for which no "
-            "decoder is installed. Install one (pip install 'crosslinknet[dicom]' has JPEG 2000, "
-            "JPEG-LS and RLE, python-gdcm has JPEG Lossless), or store the series uncompressed."
+            "decoder is installed. Install one: pip install 'crosslinknet[dicom]' has JPEG 2000, "
+            "JPEG-LS and RLE; JPEG Lossless is decoded by python-gdcm (Apache licence) and by "
+            "pylibjpeg-libjpeg (GPL, version 3). Or store the series uncompressed."
         )
 
 

@@ -154,6 +154,21 @@ def files_of(path: Path) -> tuple[Path, ...]:
     return itk.data_files(path) if reader is itk else (path,)
 
 
+def claimed_bytes(path: Path) -> int:
+    """Bytes of the pixels that a file claims, unpacked; of a series, of all its files.
+
+    Outlines claim none.
+
+    Raises:
+        DataError: no header that can be right, or no format that is known.
+    """
+    if path.suffix.lower() == ".json":
+        return 0
+    reader = writer_of(path)
+    parts = dicom.files_of(path) if reader is dicom else (path,)
+    return sum(reader.claim(part).bytes for part in parts)
+
+
 def is_drawn(path: Path) -> bool:
     """Whether a mask file holds outlines or segments, drawn on the grid of their image."""
     return suffix_of(path) in DRAWN

@@ -2,7 +2,7 @@
 
 How axes are turned stands in ``readers.volumes``. A packed file is read to its last byte, since
 only there its checksum stands.
-Order: what a header claims, images, masks, writing, the header alone.
+Order: what a header claims, images, masks, writing, the header alone, its two forms.
 """
 # mypy: disable-error-code="no-untyped-call"
 # nibabel's functions carry no types.
@@ -161,6 +161,38 @@ def read_header(path: Path) -> Header:
         ends = orientations.aff2axcodes(file.affine)
         spacing = tuple(float(size) for size in file.header.get_zooms()[:3])
     return Header(tuple(file.shape), spacing, ends)
+
+
+class Forms(NamedTuple):
+    """The two places in space that a header states, along the axes as stored.
+
+    Attributes:
+        shape: of the first three axes.
+        spacing: mm per voxel along them.
+        sform, qform: 4x4, voxel to world mm (RAS+); the first one counts when voxels are read.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    sform: NDArray[np.float64]
+    qform: NDArray[np.float64]
+
+
+def read_forms(path: Path) -> Forms | None:
+    """Read where a header says that the volume lies, if it says so twice; no voxels.
+
+    Other programs, ITK among them, may take the qform where this package takes the sform.
+
+    Raises:
+        DataError: as ``read_header``.
+    """
+    with errors_named(path, "NIfTI"), _strict, _opened(path) as (file, _):
+        _check_header(file, path, 0)
+        sform, qform = file.get_sform(coded=True)[0], file.get_qform(coded=True)[0]
+        if sform is None or qform is None:
+            return None
+        dx, dy, dz = (*map(float, file.header.get_zooms()), 1.0)[:3]
+    return Forms((*file.shape, 1)[:3], (dx, dy, dz), sform, qform)
 
 
 def _read(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[np.float64], bool]:

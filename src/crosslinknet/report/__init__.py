@@ -4,7 +4,7 @@ Only the run's folder is read, and the source images where they still are. Whate
 (a fold, a summary, the images) is said on the page and stops nothing. Structure and prose:
 frame.html and page.html; looks: page.css. Order of reading: this file, material (what is read),
 sections (head and tables), charts, record (the fine print), warnings, pictures (which cases are
-shown), words, markup.
+shown), words, markup. The page of an evaluation alone: scores.
 """
 
 from pathlib import Path
@@ -14,13 +14,15 @@ from crosslinknet.report import charts, record, sections
 from crosslinknet.report.markup import framed
 from crosslinknet.report.material import read_material
 from crosslinknet.report.pictures import attention_pictures, case_pictures
+from crosslinknet.report.reporting import write_reporting
+from crosslinknet.report.scores import write_scores
 from crosslinknet.report.warnings import warnings
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_reporting", "write_scores"]
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` into a run's folder and return its path.
+    """Write ``report.html`` into a run's folder, ``reporting.md`` beside it, and return its path.
 
     The same run gives the same bytes. Source images that are gone leave their place on the
     page empty, with the reason.
@@ -51,4 +53,5 @@ def write_report(run: Path) -> Path:
     )
     path = material.folder / "report.html"
     write_text(path, page)
+    write_reporting(material.folder)
     return path

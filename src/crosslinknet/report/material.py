@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from crosslinknet.config import Config, parse_config
 from crosslinknet.errors import DataError
-from crosslinknet.evaluate import Scores, summarise
+from crosslinknet.evaluate import Scores, read_rows, summarise
 from crosslinknet.files import read_json
-from crosslinknet.metrics.table import METRICS, Row
+from crosslinknet.metrics import METRICS
+from crosslinknet.metrics.table import Row
 from crosslinknet.splits import Splits, read_splits
 
 
@@ -156,15 +157,11 @@ def _parsed(text: str, path: Path) -> Config:
 
 def _read_fold(number: int, folder: Path, metrics: Sequence[str]) -> FoldFiles:
     log = _read_csv(folder / "log.csv")
-    scores = _read_csv(folder / "metrics.csv")
-    unit = scores[0].get("distance_unit", "px") if scores else "px"
-    return FoldFiles(
-        number,
-        folder,
-        _log_columns(log, folder / "log.csv"),
-        _rows(scores, metrics, folder / "metrics.csv"),
-        unit,
-    )
+    rows: list[Row] = []
+    unit = "px"
+    if (folder / "metrics.csv").is_file():
+        rows, unit = read_rows(folder / "metrics.csv", metrics)
+    return FoldFiles(number, folder, _log_columns(log, folder / "log.csv"), rows, unit)
 
 
 def _missing_of(fold: FoldFiles) -> list[str]:
@@ -181,31 +178,6 @@ def _log_columns(lines: list[dict[str, str]], path: Path) -> dict[str, NDArray[n
         return {name: np.array([float(line[name] or "nan") for line in lines]) for name in names}
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} holds a field that is no number ({error}).") from error
-
-
-def _rows(lines: list[dict[str, str]], metrics: Sequence[str], path: Path) -> list[Row]:
-    try:
-        return [
-            Row(
-                case=line["case"],
-                subject=line["subject"],
-                fold=int(line["fold"] or 0),
-                slice=int(line["slice"] or 0),
-                class_name=line["class"],
-                tp=int(line["tp"]),
-                fp=int(line["fp"]),
-                fn=int(line["fn"]),
-                tn=int(line["tn"]),
-                state=line["state"],  # type: ignore[arg-type]
-                values={name: float(line[name] or "nan") for name in metrics},
-            )
-            for line in lines
-        ]
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{path} is damaged or from another version ({error!r}); expected the columns case, "
-            "subject, fold, slice, class, tp, fp, fn, tn, state and metrics. Evaluate the run anew."
-        ) from error
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

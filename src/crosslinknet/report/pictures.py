@@ -18,7 +18,8 @@ from crosslinknet.config import Config
 from crosslinknet.datasets import find_cases
 from crosslinknet.errors import CrosslinkError, ShapeError
 from crosslinknet.labels import label_table, split_classes
-from crosslinknet.metrics.table import METRICS, Row
+from crosslinknet.metrics import METRICS
+from crosslinknet.metrics.table import Row
 from crosslinknet.preprocess import normalise
 from crosslinknet.readers import read_case, read_mask, stem_of
 from crosslinknet.report.markup import Html

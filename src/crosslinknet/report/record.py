@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crosslinknet.metrics.table import METRICS
+from crosslinknet.metrics import METRICS
 from crosslinknet.report.markup import (
     Html,
     count,
@@ -17,22 +17,21 @@ from crosslinknet.report.markup import (
     terms,
 )
 from crosslinknet.report.material import Material
-from crosslinknet.report.words import LEVELS, MEANING, NORMS, POLICIES
+from crosslinknet.report.words import LEVELS, POLICIES, meaning_of, name_of
 
 
 def meaning(material: Material) -> Html:
     """Definitions in the words of the page, and the policy with its counts."""
     summary = material.summary
-    norm = NORMS[material.config.evaluate.or_ur_norm]
-    unit = {"mm": "millimetres", "px": "pixels, since the spacing is unknown"}
+    settings = material.config.evaluate.model_dump()
+    settings |= {"distance_unit": summary["distance_unit"]}
     pairs: list[tuple[object, object]] = [
         ("TP, FP, FN, TN", "pixels: found, marked wrongly, overlooked, rightly left alone."),
     ]
     for metric in material.config.evaluate.metrics:
-        name, text = MEANING.get(metric, (METRICS[metric].heading, ""))
-        short = METRICS[metric].heading
-        filled = text.format(norm=norm, unit=unit[summary["distance_unit"]])
-        pairs.append((name if short == name else f"{name} ({short})", filled))
+        name, short = name_of(metric), METRICS[metric].heading
+        title = name if short == name else f"{name} ({short})"
+        pairs.append((title, meaning_of(metric, settings)))
     policy = material.config.evaluate.policy
     states = [row.state for row in material.rows]
     tally = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crosslinknet import __version__
-from crosslinknet.metrics.table import METRICS
+from crosslinknet.metrics import METRICS
 from crosslinknet.report.markup import (
     Html,
     count,

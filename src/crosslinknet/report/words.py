@@ -1,5 +1,9 @@
 """What metrics, policies and levels mean, in the words of the page."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from crosslinknet.metrics.registry import METRICS
 from crosslinknet.report.markup import Html
 
 MEANING: dict[str, tuple[str, str]] = {
@@ -15,6 +19,22 @@ MEANING: dict[str, tuple[str, str]] = {
     "under_rate": ("Under rate", "FN over the {norm}: what was left out."),
     "hd": ("Hausdorff", "the largest distance from one outline to the other, in {unit}."),
     "hd95": ("Hausdorff 95 %", "as HD, with the farthest 5 % of the points let off, in {unit}."),
+    "volume_error": ("Volume error", "difference of the sizes over the target's; no overlap."),
+    "assd": ("Mean surface distance", "mean distance of both outlines to the other, in {unit}."),
+    "nsd": ("Surface Dice", "share of both outlines within {tolerance} of the other one."),
+    "centroid_distance": ("Centroid distance", "between the centres of gravity, in {unit}."),
+    "lesion_precision": ("Lesion precision", "share of predicted components that are one."),
+    "lesion_recall": ("Lesion recall", "share of the target's components that were found."),
+    "lesion_f1": ("Lesion F1", "2 matches over predicted and target components together."),
+    "lesion_dice": ("Lesion Dice", "mean Dice of the components that match."),
+    "dice_released": (
+        "Dice of the released code",
+        "smoothed upwards; two empty masks score 200 %.",
+    ),
+    "dice_sweep": ("Mean Dice of Inf-Net", "over 256 thresholds of the stretched map."),
+    "sensitivity_sweep": ("Mean sensitivity of Inf-Net", "over 256 thresholds."),
+    "specificity_sweep": ("Mean specificity of Inf-Net", "over 256 thresholds, 0 without a hit."),
+    "mae": ("Mean absolute error", "of the stretched map."),
 }
 NO_SCORES = Html('<p class="note">No fold has been tested yet.</p>')
 NORMS = {"truth": "target area", "union": "union of both areas", "pred": "predicted area"}
@@ -22,13 +42,30 @@ POLICIES = {
     "worst": "A missed target and a false alarm count as Dice 0 % and as a distance of the whole "
     "diagonal, so that failing more never looks better. Where target and prediction are both "
     "empty there is nothing to compare: such images are left out of the means (except that of "
-    "specificity), and counted."
+    "specificity), and counted.",
+    "drop": "What a formula does not define is left out: a missed target has no distance, and is "
+    "not seen in its mean. Counts of what was left out stand beside every mean.",
+    "one": "Two empty masks agree and score 100 %, with no distance; a missed target and a false "
+    "alarm count as the worst.",
+    "monai": "As MONAI's functions answer: without a target there is no Dice, whatever was "
+    "predicted; with one empty side HD is infinite and HD95 is left out.",
 }
 LEVELS = {
     "image": "the mean over slices; each slice counts the same",
     "case": "the mean over cases; a volume is scored as a whole, in 3D",
     "pooled": "one count over all pixels; large targets weigh most, distances do not exist",
 }
+
+
+def meaning_of(metric: str, settings: Mapping[str, Any]) -> str:
+    """What a metric measures, with the norm, unit and tolerance of a summary filled in."""
+    units = {"mm": "millimetres", "px": "pixels, since the spacing is unknown"}
+    unit = settings["distance_unit"]
+    return MEANING.get(metric, (METRICS[metric].heading, ""))[1].format(
+        norm=NORMS[settings["or_ur_norm"]],
+        unit=units[unit],
+        tolerance=f"{settings.get('nsd_tolerance', 0):g} {unit}",
+    )
 
 
 def name_of(metric: str) -> str:

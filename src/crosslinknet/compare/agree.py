@@ -1,0 +1,150 @@
+"""What must agree before methods are compared: rules, images, references, units.
+
+Order: settings, images, metrics and units, warnings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from crosslinknet.compare.sources import Method
+from crosslinknet.errors import DataError, UsageError, suggest
+from crosslinknet.evaluate.pairs import listed
+from crosslinknet.metrics.registry import METRICS
+from crosslinknet.metrics.table import Row
+
+USUAL = ("dice", "hd95")
+Key = tuple[str, int | None, str]  # case, slice, class
+
+
+def refuse_settings(methods: Sequence[Method]) -> None:
+    """Refuse scores that were made by different rules."""
+    first = methods[0]
+    for other in methods[1:]:
+        shared = first.settings.keys() & other.settings.keys()
+        differs = [
+            f"{key} is {first.settings[key]} in {first.name} and {other.settings[key]} in "
+            f"{other.name}"
+            for key in sorted(shared)
+            if first.settings[key] != other.settings[key]
+        ]
+        if differs:
+            raise DataError(
+                f"the scores were made by different rules: {'; '.join(differs)}. Score all of them "
+                "alike with xln evaluate, and compare these folders."
+            )
+
+
+def same_images(methods: Sequence[Method], common: bool) -> list[Method]:
+    """The methods on the same images with the same references."""
+    tables = [_by_key(rows, m.name) for m in methods for rows in m.trainings]
+    shared = set.intersection(*(set(table) for table in tables))
+    every = set.union(*(set(table) for table in tables))
+    if shared != every and not common:
+        lonely = sorted(every - shared, key=str)
+        raise DataError(
+            f"{len(lonely)} of {len(every)} scores are not there for every method, such as "
+            f"{listed([_key_text(key) for key in lonely[:3]])}. Score all methods on the same "
+            "images, or compare those that all have with --common."
+        )
+    if not shared:
+        raise DataError(
+            "no image is scored by every method under the same name and class; names of cases and "
+            "of classes must be equal."
+        )
+    first = tables[0]
+    for table in tables[1:]:
+        for key in sorted(shared, key=str):
+            one, other = first[key], table[key]
+            if one.tp + one.fn != other.tp + other.fn or one.n_pixels != other.n_pixels:
+                raise DataError(
+                    f"the reference of {_key_text(key)} has {one.tp + one.fn} of {one.n_pixels} "
+                    f"pixels for one method and {other.tp + other.fn} of {other.n_pixels} for "
+                    "another. They were scored against different references."
+                )
+    subject_of = {row.case: row.subject for row in methods[0].rows}
+    kept = []
+    for method in methods:
+        trainings = tuple(
+            tuple(
+                _with_subject(row, subject_of)
+                for row in rows
+                if (row.case, row.slice, row.class_name) in shared
+            )
+            for rows in method.trainings
+        )
+        kept.append(replace(method, trainings=trainings))
+    return kept
+
+
+def _with_subject(row: Row, subject_of: dict[str, str]) -> Row:
+    """The subject as the first method knows it; nnU-Net knows none."""
+    return replace(row, subject=subject_of[row.case])
+
+
+def _by_key(rows: Sequence[Row], name: str) -> dict[Key, Row]:
+    table: dict[Key, Row] = {}
+    for row in rows:
+        key = (row.case, row.slice, row.class_name)
+        if key in table:
+            raise DataError(f"{name} has two scores of {_key_text(key)}; each image counts once.")
+        table[key] = row
+    return table
+
+
+def _key_text(key: Key) -> str:
+    case, number, name = key
+    return f"{case}{'' if number is None else f' slice {number}'}, {name}"
+
+
+def shared_metrics(methods: Sequence[Method], asked: Sequence[str]) -> list[str]:
+    """The metrics to compare: those that are asked for, or the usual ones that all have."""
+    known = [set(row.values) for method in methods for row in method.rows[:1]]
+    shared = [name for name in METRICS if all(name in names for names in known)]
+    for name in asked:
+        if name not in METRICS:
+            raise UsageError(f"--metric {name!r} is unknown{suggest(name, METRICS)}")
+        if name not in shared:
+            raise UsageError(f"--metric {name}: not every method has it; all have {shared}.")
+    if not shared:
+        raise DataError("the methods have no metric in common. Score them alike, xln evaluate.")
+    return list(asked) or [name for name in USUAL if name in shared] or shared[:1]
+
+
+def refuse_units(methods: Sequence[Method], metrics: Sequence[str]) -> None:
+    """Refuse distances in mm and in pixels."""
+    units = {method.unit for method in methods}
+    if len(units) > 1 and any(METRICS[name].unit == "distance" for name in metrics):
+        raise DataError(
+            "distances are in mm for some methods and in pixels for others. Score all of them with "
+            "one spacing, or leave distances out with --metric dice."
+        )
+
+
+def more_warnings(methods: Sequence[Method]) -> list[str]:
+    """What one fold, or one training, cannot carry, a sentence each."""
+    return [*_grouped(methods), *_one_fold(methods), *_one_seed(methods)]
+
+
+def _grouped(methods: Sequence[Method]) -> list[str]:
+    if any(method.grouped for method in methods):
+        return [
+            "a subject here is a group of images, since nobody knows whose they are: images of one "
+            "person may stand in several groups, and tests and intervals promise too much."
+        ]
+    return []
+
+
+def _one_fold(methods: Sequence[Method]) -> list[str]:
+    folds = {row.fold for method in methods for row in method.rows}
+    if len(folds) == 1 and None not in folds:
+        return ["one fold only: how much the choice of the test cases matters is not known."]
+    return []
+
+
+def _one_seed(methods: Sequence[Method]) -> list[str]:
+    if all(len(method.trainings) == 1 for method in methods):
+        return [
+            "one training of each method: how much another seed changes it is not known, and a "
+            "difference may be luck of the training."
+        ]
+    return []
