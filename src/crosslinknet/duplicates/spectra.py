@@ -8,6 +8,8 @@ Source: Reddy and Chatterji, IEEE Trans. Image Processing 5 (8), 1996, after Fou
 Order: details of a view, circles of a spectrum, descriptions, candidates.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -27,7 +29,7 @@ WAVES = 9  # along the angles that a description holds, their mean left out
 NUMBERS = 32  # of a description
 NEAREST, FEWEST = 6, 4  # candidates of a slice, in small sets and in large ones
 FAR = 0.75  # of the mean square of descriptions: a square distance that hardly a copy has, D33
-ASKED = 200_000  # candidates of all slices from which on each has fewer
+ASKED = 6000  # candidates of all slices from which on each has fewer
 SAMPLE = 4096  # slices that say which numbers tell most
 BLOCK = 128  # slices that are worked on at once: 60 MB with 45,000 slices
 
@@ -110,11 +112,15 @@ def _descriptions(ranks: NDArray[np.uint8]) -> NDArray[np.float32]:
     power = np.maximum(power[-NUMBERS:], max(0.01 * power[-1], 1e-9))
     basis = (axes[:, -NUMBERS:] / power**0.25).astype(np.float32)  # half way to equal power
     made = np.empty((len(VIEWS), count, NUMBERS), np.float32)
-    for begin in range(0, count, BLOCK):
+    mean = plain.mean(axis=0)
+
+    def describe(begin: int) -> None:
         here = slice(begin, begin + BLOCK)
         for number in range(len(VIEWS)):
-            seen = _description(details(ranks[here], number))
-            made[number, here] = (seen - plain.mean(axis=0)) @ basis
+            made[number, here] = (_description(details(ranks[here], number)) - mean) @ basis
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(describe, range(0, count, BLOCK)))
     return made
 
 
