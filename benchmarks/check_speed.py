@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def write_set(folder: Path, slices: int) -> None:
-    """Smooth shapes with noise, as a CT slice compresses; a disc as the target."""
+    """Smooth shapes with noise, as a CT slice compresses; every person has an outline of its own."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIZE, :SIZE] / SIZE
     for part in ("images", "masks"):
@@ -44,7 +44,13 @@ def write_set(folder: Path, slices: int) -> None:
             np.sin(2 * np.pi * (a * rows + b * columns) + c)
             for a, b, c in rng.uniform((-4, -4, 0), (4, 4, 6), size=(4, 3))
         )
-        body = (np.hypot((rows - 0.5) / 0.4, (columns - 0.5) / 0.48) < 1) * (120 + 20 * waves)
+        if number % 20 == 0:  # the next person
+            tall, wide, up, left, turn = rng.uniform(
+                (0.26, 0.34, 0.45, 0.45, -0.2), (0.42, 0.48, 0.55, 0.55, 0.2)
+            )
+            down, across = (rows - up) + turn * (columns - left), (columns - left)
+            inside = np.hypot(down / tall, across / wide) < 1
+        body = inside * (120 + 20 * waves)
         image = np.clip(body + rng.normal(0, 6, body.shape), 0, 255).astype(np.uint8)
         mask = (np.hypot(rows - y, columns - x) < radius).astype(np.uint8)
         name = f"person{number // 20:04}_{number % 20:02}.png"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import affine_transform
 
 from crosslinknet import duplicates
 from crosslinknet.case import CaseFiles
@@ -33,7 +34,7 @@ SETS = {  # how its cases are found; None: a single volume
     "io_volumes/nifti_ct_multiorgan": None,
     "io_volumes/nifti_mr_multiorgan": None,
 }
-MOST = 150  # slices of a set that are changed
+MOST = 40  # slices of a set that are changed
 
 Slice = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 
@@ -71,6 +72,34 @@ def eight_bits(image: NDArray[Any]) -> Slice:
     return np.rint((image - low) / max(high - low, 1e-9) * 255).astype(np.uint8)
 
 
+def curve(image: Slice, gamma: float) -> Slice:
+    """Grey values to a power, rounded to 8 bits again."""
+    return np.rint(255 * (image / 255) ** gamma).astype(np.uint8)
+
+
+def equalised(image: Slice) -> Slice:
+    """Every grey value by the share of darker ones."""
+    shares = np.cumsum(np.bincount(image.ravel(), minlength=256)) / image.size
+    return np.rint(255 * shares[image]).astype(np.uint8)
+
+
+def mapped(image: Slice, angle: float = 0.0, zoom: float = 1.0, shift: float = 0.0) -> Slice:
+    """Rotated, zoomed, and moved by a share of the slice right and up; black comes in."""
+    middle = (np.array(image.shape[:2]) - 1) / 2
+    sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    back = np.array([[cosine, sine], [-sine, cosine]]) / zoom
+    place = middle - back @ (middle + shift * np.array(image.shape[:2]) * (-1, 1))
+    planes = image[..., None] if image.ndim == 2 else image
+    moved = [affine_transform(p, back, place, order=1) for p in np.moveaxis(planes, 2, 0)]
+    return np.stack(moved, axis=2).reshape(image.shape)
+
+
+def cut(image: Slice, share: float) -> Slice:
+    """Without a share of the rows and columns at each side."""
+    rows, columns = (round(length * share) for length in image.shape[:2])
+    return np.ascontiguousarray(image[rows:-rows, columns:-columns])
+
+
 CHANGES: dict[str, Callable[[NDArray[Any]], Slice]] = {
     "JPG 75": lambda s: jpg(eight_bits(s)),
     "x 0.5": lambda s: scaled(eight_bits(s), 0.5),
@@ -79,9 +108,32 @@ CHANGES: dict[str, Callable[[NDArray[Any]], Slice]] = {
     "8-bit window": window,
     "x 1.1 + 5": lambda s: levels(eight_bits(s), 1.1, 5),
     "x 0.9 - 5": lambda s: levels(eight_bits(s), 0.9, -5),
-    "gamma 0.9": lambda s: np.rint(255 * (eight_bits(s) / 255) ** 0.9).astype(np.uint8),
-    "left-right": lambda s: np.ascontiguousarray(eight_bits(s)[:, ::-1]),
+    "mirrored": lambda s: np.ascontiguousarray(eight_bits(s)[:, ::-1]),
     "quarter turn": lambda s: np.ascontiguousarray(np.rot90(eight_bits(s))),
+}
+AUGMENTED: dict[str, Callable[[NDArray[Any]], Slice]] = {
+    "gamma 0.5": lambda s: curve(eight_bits(s), 0.5),
+    "gamma 0.7": lambda s: curve(eight_bits(s), 0.7),
+    "gamma 1.5": lambda s: curve(eight_bits(s), 1.5),
+    "gamma 2": lambda s: curve(eight_bits(s), 2),
+    "equalised": lambda s: equalised(eight_bits(s)),
+    "inverted": lambda s: 255 - eight_bits(s),
+    "2°": lambda s: mapped(eight_bits(s), 2),
+    "5°": lambda s: mapped(eight_bits(s), 5),
+    "-10°": lambda s: mapped(eight_bits(s), -10),
+    "30°": lambda s: mapped(eight_bits(s), 30),
+    "zoom 0.8": lambda s: mapped(eight_bits(s), zoom=0.8),
+    "zoom 1.1": lambda s: mapped(eight_bits(s), zoom=1.1),
+    "zoom 1.25": lambda s: mapped(eight_bits(s), zoom=1.25),
+    "cut 5 %": lambda s: cut(eight_bits(s), 0.05),
+    "shift 5 %": lambda s: mapped(eight_bits(s), shift=0.05),
+    "shift 10 %": lambda s: mapped(eight_bits(s), shift=0.1),
+    "mirrored, 12°, zoom 1.12, gamma 1.5": lambda s: curve(
+        mapped(np.ascontiguousarray(eight_bits(s)[:, ::-1]), 12, 1.12), 1.5
+    ),
+    "quarter turn, -7°, shift 5 %, inverted": lambda s: (
+        255 - mapped(np.ascontiguousarray(np.rot90(eight_bits(s))), -7, shift=0.05)
+    ),
 }
 
 
@@ -92,15 +144,17 @@ def main() -> None:
         print("XLN_TEST_DATA is not set: no real data to measure with")
         return
     print(f"Found with limit {duplicates.NEAR} / {duplicates.ALIKE}, in %\n")
-    print("| set | slices | " + " | ".join(CHANGES) + " |\n" + "| --- " * (len(CHANGES) + 2) + "|")
-    others = []
-    for name in SETS:
-        slices, subjects = load(Path(where) / name)
-        some = slices[:: max(1, len(slices) // MOST)][:MOST]
-        cells = [" / ".join(f"{100 * r:.0f}" for r in found(some, f)) for f in CHANGES.values()]
-        print(f"| {name} | {len(some)} | {' | '.join(cells)} |", flush=True)
-        others.append((name, len(slices), *strangers(slices, subjects)))
-    print("\n| set | slices | flat | same subject | other subjects | nearest strangers |")
+    sets = {name: load(Path(where) / name) for name in SETS}
+    for changes in (CHANGES, AUGMENTED):
+        print("| set | slices | " + " | ".join(changes) + " |")
+        print("| --- " * (len(changes) + 2) + "|")
+        for name, (slices, _) in sets.items():
+            some = slices[:: max(1, len(slices) // MOST)][:MOST]
+            cells = [shown(found(some, change)) for change in changes.values()]
+            print(f"| {name} | {len(some)} | {' | '.join(cells)} |", flush=True)
+        print()
+    others = [(name, len(s[0]), *strangers(*s)) for name, s in sets.items()]
+    print("| set | slices | flat | same subject | other subjects | nearest strangers |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in others:
         print("| " + " | ".join(map(str, row)) + " |")
@@ -120,6 +174,12 @@ def load(folder: Path) -> tuple[list[NDArray[Any]], list[str]]:
         ]
         subjects += [case.subject] * len(image)
     return slices, subjects
+
+
+def shown(shares: list[float]) -> str:
+    """Two shares as one cell."""
+    near, alike = (f"{100 * share:.0f}" for share in shares)
+    return near if near == alike else f"{near} / {alike}"
 
 
 def prints_of(slices: list[NDArray[Any]]) -> duplicates.Fingerprints:

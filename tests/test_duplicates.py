@@ -1,5 +1,6 @@
 import io
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -7,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from crosslinknet import duplicates
 from crosslinknet.config import DataConfig
 from crosslinknet.datasets import find_cases
 from crosslinknet.duplicates import (
@@ -22,6 +22,9 @@ from crosslinknet.duplicates import (
     near_pairs,
     turned,
 )
+from crosslinknet.duplicates import hashes as hashing
+from crosslinknet.duplicates import prints as printing
+from crosslinknet.duplicates.hashes import same_pixels
 from crosslinknet.phantoms import make_phantom
 from crosslinknet.readers import read_case_image
 
@@ -43,16 +46,51 @@ def test_a_thumbnail_is_the_mean_of_areas_stretched_to_all_greys():
     image = np.kron(np.arange(32 * 32).reshape(32, 32) % 251, np.ones((3, 2)))  # (96, 64)
     image += np.tile([[1.0, -1.0]], (96, 32))  # averages out in every area of 3x2
     thumb = fingerprints(image[None, None]).thumbs[0].astype(float)
-    low, high = np.percentile(image[:: 96 // 128 or 1], duplicates.CLIPPED)
+    low, high = np.percentile(image[:: 96 // 128 or 1], printing.CLIPPED)
     clipped = np.clip(image, low, high).reshape(32, 3, 32, 2).mean(axis=(1, 3))
     expected = 255 * (clipped - clipped.min()) / np.ptp(clipped)
     np.testing.assert_allclose(thumb, expected, atol=0.51)
+
+
+@given(st.integers(1, 150), st.integers(1, 150), st.integers(0, 2**32))
+def test_areas_of_any_size_count_every_pixel_by_its_share(rows, columns, seed):
+    image = np.random.default_rng(seed).integers(-1000, 3000, (rows, columns)).astype(np.int16)
+    low, high = np.float32(-900), np.float32(2500)
+    means = printing._areas(image, low, high)
+    parts = np.repeat(np.clip(image, low, high), 64, axis=0)  # each row as 64 slices of it
+    np.testing.assert_allclose(means, parts.reshape(64, rows, columns).mean(axis=1), atol=0.01)
+
+
+def test_a_row_between_two_areas_counts_for_both_by_hand():
+    image = np.arange(96.0)[:, None]  # 1.5 rows an area: 0 and half of 1, half of 1 and 2, ...
+    means = printing._areas(image, np.float32(0), np.float32(95))[:4, 0]
+    np.testing.assert_allclose(means, [0.5 / 1.5, 2.5 / 1.5, (3 + 2) / 1.5, (2 + 5) / 1.5])
+
+
+def test_ranks_are_shares_of_darker_pixels():
+    values = np.zeros((64, 64), np.float32)
+    values[:16] = 7  # a quarter
+    ranks = printing._ranks(values)
+    assert np.unique(ranks[:16]).tolist() == [223]  # (0.75 + 0.125) * 255
+    assert np.unique(ranks[16:]).tolist() == [96]  # 0.375 * 255
+    rising = np.random.default_rng(0).permutation(4096).reshape(64, 64).astype(np.float32)
+    np.testing.assert_array_equal(printing._ranks(rising), np.rint((rising + 0.5) / 4096 * 255))
+
+
+def test_slices_fingerprinted_in_threads_are_the_same():
+    images = [shapes(seed, (256, 256))[None, None] for seed in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        threads = join(list(pool.map(fingerprints, images)))
+    alone = join([fingerprints(image) for image in images])
+    for name in ("hashes", "thumbs", "ranks", "flat"):
+        np.testing.assert_array_equal(getattr(threads, name), getattr(alone, name))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (33, 31), (600, 100)])
 def test_every_size_has_a_thumbnail(size):
     prints = fingerprints(np.random.default_rng(0).random((2, 3, *size)))
     assert prints.thumbs.shape == (2, 32, 32)
+    assert prints.ranks.shape == (2, 64, 64)
     assert prints.hashes.shape == (2, 8)
     assert prints.flat.all() == (size == (1, 1))
 
@@ -184,10 +222,10 @@ def test_hashes_propose_exactly_the_pairs_within_the_distance(seed, count, dista
         if (int(hashes[i, turn]) ^ int(hashes[j, 0])).bit_count() <= distance
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "BLOCK", block)
+        patch.setattr(hashing, "BLOCK", block)
         proposed = [
             tuple(map(int, row))
-            for part in duplicates._candidates(hashes, None, distance)
+            for part in hashing._candidates(hashes, None, distance)
             for row in zip(*part, strict=True)
         ]
     assert len(proposed) == len(set(proposed))
@@ -195,14 +233,15 @@ def test_hashes_propose_exactly_the_pairs_within_the_distance(seed, count, dista
 
 
 def test_memory_does_not_grow_with_the_pairs_that_are_compared(monkeypatch):
-    monkeypatch.setattr(duplicates, "BLOCK", 2**14)
-    monkeypatch.setattr(duplicates, "PAIRS", 2**6)
+    monkeypatch.setattr(hashing, "BLOCK", 2**14)
+    monkeypatch.setattr(hashing, "PAIRS", 2**6)
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**63, (1500, 8), dtype=np.uint64) & np.uint64(0xFFFFF)
     thumbs = rng.integers(0, 256, (1500, 32, 32), dtype=np.uint8)  # nothing alike
+    prints = Fingerprints(hashes, thumbs, np.zeros((1500, 64, 64), np.uint8), np.zeros(1500, bool))
     tracemalloc.start()
     try:
-        assert near_pairs(Fingerprints(hashes, thumbs, np.zeros(1500, bool)), distance=3) == []
+        assert same_pixels(prints, None, NEAR, distance=3) == {}
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -289,10 +328,11 @@ def test_real_subjects_are_not_near_each_other(real_data, name, data):
 
 
 @pytest.mark.real
-def test_whole_frames_are_not_found_as_copies_of_what_was_cut_from_them(real_data):
-    """A crop is another framing: stated as a limit in D33."""
+def test_a_whole_frame_is_found_only_where_not_too_much_was_cut_from_it(real_data):
+    """The frames that the authors carry are slices 90 and 34 before they were cut: D33."""
     folder = real_data / "covid19_i_ct"
     frames = [folder / "paper_samples" / "images" / name for name in ("img_01.png", "img_67.png")]
     cuts = [folder / "images" / f"slice_{number:03d}.png" for number in (90, 34)]
     prints = prints_of(*(np.array(Image.open(path).convert("L")) for path in (*frames, *cuts)))
-    assert near_pairs(prints, limit=ALIKE) == []
+    (pair,) = near_pairs(prints, limit=ALIKE)
+    assert (pair.first, pair.second) == (1, 3)

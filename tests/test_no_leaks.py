@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import affine_transform, gaussian_filter
 
 from crosslinknet import duplicates
 from crosslinknet.case import CaseFiles
 from crosslinknet.config import SplitConfig, parse_config
 from crosslinknet.datasets import Found
 from crosslinknet.errors import DataError
+from crosslinknet.lookalikes import compare_cases
 from crosslinknet.runs import plan_run
 from crosslinknet.splits import make_splits
 
 LAYOUTS = 2000
+FOUND = 300  # layouts of pixels whose links the finder itself must find
 TREES = 12  # layouts that go from picture files through the whole plan
 PARTS = ("train", "validation", "test")
 
@@ -147,42 +150,119 @@ def test_of_random_given_folds_exactly_those_that_leak_are_refused_with_the_name
     assert min(seen.values()) > LAYOUTS / 5
 
 
-def smooth(rng: np.random.Generator) -> np.ndarray:
-    """A made-up slice (48, 40) of a few large shapes."""
-    rough = Image.fromarray(rng.integers(0, 256, (7, 6), dtype=np.uint8))
-    return np.array(rough.resize((40, 48), Image.Resampling.BICUBIC))
+def scene(rng: np.random.Generator) -> np.ndarray:
+    """A made-up slice (72, 64) of shapes of two sizes."""
+    fine, coarse = (gaussian_filter(rng.normal(size=(72, 64)), s) * s for s in (2, 6))
+    return np.clip(128 + 130 * fine + 75 * coarse, 0, 255).astype(np.uint8)
 
 
-def changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A near-duplicate: as it is, turned, resized, or with another contrast."""
-    kind = rng.integers(4)
-    if kind == 1:
-        return duplicates.turned(pixels, int(rng.integers(1, 8)))
-    if kind == 2:
-        return np.array(Image.fromarray(pixels).resize((60, 72), Image.Resampling.BICUBIC))
-    if kind == 3:
-        return np.rint(pixels * 0.8 + 20).astype(np.uint8)
-    return pixels
+def mapped(
+    pixels: np.ndarray, angle: float = 0.0, zoom: float = 1.0, shift: tuple[float, ...] = (0, 0)
+) -> np.ndarray:
+    """Rotated, zoomed, and shifted by shares of its size; black comes in."""
+    middle = (np.array(pixels.shape) - 1) / 2
+    sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    back = np.array([[cosine, sine], [-sine, cosine]]) / zoom
+    place = middle - back @ (middle + np.array(shift) * pixels.shape)
+    return affine_transform(pixels, back, place, order=1)
+
+
+def curve(pixels: np.ndarray, gamma: float) -> np.ndarray:
+    return np.rint(255 * (pixels / 255) ** gamma).astype(np.uint8)
+
+
+def equalised(pixels: np.ndarray) -> np.ndarray:
+    shares = np.cumsum(np.bincount(pixels.ravel(), minlength=256)) / pixels.size
+    return np.rint(255 * shares).astype(np.uint8)[pixels]
+
+
+def cut(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    return pixels[rows : len(pixels) - rows, columns : pixels.shape[1] - columns]
+
+
+def resized(pixels: np.ndarray, factor: float) -> np.ndarray:
+    size = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+CHANGES = {
+    "none": lambda p, rng: p,
+    "size": lambda p, rng: resized(p, rng.uniform(0.6, 2)),
+    "contrast": lambda p, rng: np.rint(p * rng.uniform(0.6, 1) + rng.uniform(0, 50)),
+    "gamma": lambda p, rng: curve(p, rng.uniform(0.5, 2)),
+    "equalised": lambda p, rng: equalised(p),
+    "inverted": lambda p, rng: 255 - p,
+    "noise": lambda p, rng: np.clip(p + rng.normal(0, 4, p.shape), 0, 255),
+    "rotation": lambda p, rng: mapped(p, angle=rng.uniform(-30, 30)),
+    "zoom": lambda p, rng: mapped(p, zoom=rng.uniform(0.8, 1.25)),
+    "shift": lambda p, rng: mapped(p, shift=rng.uniform(-0.1, 0.1, 2)),
+    "cut": lambda p, rng: cut(p, *rng.integers(0, 6, 2)),
+    "all": lambda p, rng: curve(
+        mapped(p, rng.uniform(-15, 15), rng.uniform(0.9, 1.15), rng.uniform(-0.05, 0.05, 2)),
+        rng.uniform(0.7, 1.5),
+    ),
+}
+
+
+def changed(pixels: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """A copy changed in one way, then mirrored or turned in one of eight."""
+    copy = CHANGES[kind](pixels, rng)
+    return duplicates.turned(np.rint(copy).astype(np.uint8), int(rng.integers(8)))
+
+
+def make_layout(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[Link, str]]:
+    """Slices of 4 to 7 subjects, some of them changed copies; links and the kind of each."""
+    slices: dict[str, np.ndarray] = {}
+    originals, links = [], {}
+    for subject in range(rng.integers(4, 8)):
+        for number in range(rng.integers(1, 3)):
+            name = f"s{subject}_{number}"
+            if originals and rng.random() < 0.3:
+                source, kind = str(rng.choice(originals)), str(rng.choice(list(CHANGES)))
+                slices[name] = changed(slices[source], kind, rng)
+                links[source, name] = kind
+            else:
+                slices[name] = scene(rng)
+                originals.append(name)
+    return slices, links
+
+
+def test_the_finder_lets_no_changed_copy_leak_in_hundreds_of_layouts():
+    """Pixels in, folds out: nothing is told to the finder but the slices and their subjects."""
+    rng = np.random.default_rng(11)
+    kinds, seen = Counter(), Counter()
+    for _ in range(FOUND):
+        slices, planted = make_layout(rng)
+        cases = tuple(CaseFiles(name, name.split("_")[0], ()) for name in slices)
+        subject_of = {case.id: case.subject for case in cases}
+        links = [link for link in planted if subject_of[link[0]] != subject_of[link[1]]]
+        whole = reachable(subject_of, links)
+        prints = (duplicates.fingerprints(pixels[None, None]) for pixels in slices.values())
+        found = compare_cases(cases, prints).links
+        assert all(b in whole[a] for a, b in found), "strangers are called the same"
+        for a, b in links:
+            assert b in reachable(subject_of, list(found))[a], planted[a, b]
+            kinds[planted[a, b]] += 1
+        config = SplitConfig(folds=2, seed=int(rng.integers(1000)), validation=0.2)
+        data = Found("folders", cases, "file name")
+        if len(set(whole.values())) < 2:
+            continue
+        for fold in make_splits(data, config, found).folds:
+            assert leaks(fold, whole) == []
+        seen["would leak"] += any(leaks(f, whole) for f in make_splits(data, config).folds)
+    assert min(kinds[kind] for kind in CHANGES) > FOUND / 30
+    assert seen["would leak"] > FOUND / 3
 
 
 def write_layout(root: Path, rng: np.random.Generator) -> tuple[dict[str, str], list[Link]]:
-    """Pictures and masks of 5 to 8 subjects, some of whose slices are copies of another's."""
-    slices: dict[str, np.ndarray] = {}
-    links = []
-    for subject in range(rng.integers(5, 9)):
-        for number in range(rng.integers(1, 4)):
-            name = f"s{subject}_{number}"
-            slices[name] = smooth(rng)
-            if len(slices) > 1 and rng.random() < 0.25:
-                source = str(rng.choice([other for other in slices if other != name]))
-                slices[name] = changed(slices[source], rng)
-                links.append((source, name))
+    """Pictures and masks of a layout."""
+    slices, links = make_layout(rng)
     for name, pixels in slices.items():
         for folder, values in (("images", pixels), ("masks", pixels > 128)):
             (root / folder).mkdir(parents=True, exist_ok=True)
             picture = Image.fromarray(np.ascontiguousarray(values).astype(np.uint8))
             picture.save(root / folder / f"{name}.png")
-    return {name: name.split("_")[0] for name in slices}, links
+    return {name: name.split("_")[0] for name in slices}, list(links)
 
 
 @pytest.mark.parametrize("seed", range(TREES))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crosslinknet.case import Case, CaseFiles
 from crosslinknet.config import DataConfig, ImageConfig
-from crosslinknet.duplicates import SIDE, TURNS, Fingerprints, fingerprints
+from crosslinknet.duplicates import SIDE, TURNS, WIDE, Fingerprints, fingerprints
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of_json, write_json
 from crosslinknet.geometry import Grid, Placement, SliceAxis, place
@@ -25,7 +25,7 @@ from crosslinknet.preprocess import fit_image, fit_mask, normalise
 from crosslinknet.readers import files_of, is_drawn, read_case, read_case_image
 
 FORMAT = 2  # raise it when the pixels of an entry would come out otherwise
-PRINTS_FORMAT = 1  # the same for fingerprints
+PRINTS_FORMAT = 2  # the same for fingerprints
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def require_foreground(cases: list[CachedCase]) -> None:
 def case_fingerprints(files: CaseFiles, slice_axis: SliceAxis, folder: Path) -> Fingerprints:
     """Fingerprints of the slices of a case, of the image as read, before any window.
 
-    They are computed once for given bytes and kept as one array (D, 1089) of bytes: eight hashes,
-    the thumbnail, and whether the slice is flat.
+    They are computed once for given bytes and kept as one array (D, 5185) of bytes: eight hashes,
+    the thumbnail, the ranks, and whether the slice is flat.
 
     Args:
         files: the case; its mask is not looked at.
@@ -127,19 +127,22 @@ def case_fingerprints(files: CaseFiles, slice_axis: SliceAxis, folder: Path) -> 
     """
     path = folder / "fingerprints" / f"{fingerprints_key(files, slice_axis, folder)}.npy"
     hashes = 8 * len(TURNS)  # bytes
+    thumbs = hashes + SIDE * SIDE
     if not path.is_file():
         image, _ = read_case_image(files, slice_axis)  # (D, C, H, W)
         prints = fingerprints(image)
         parts = [
             np.ascontiguousarray(prints.hashes.astype("<u8")).view(np.uint8),  # (D, 64)
             prints.thumbs.reshape(len(prints), SIDE * SIDE),
+            prints.ranks.reshape(len(prints), WIDE * WIDE),
             prints.flat[:, None].astype(np.uint8),
         ]
         _write_array(path, np.concatenate(parts, axis=1))
     kept = np.array(_mapped(path))
     return Fingerprints(
         np.ascontiguousarray(kept[:, :hashes]).view("<u8").astype(np.uint64),
-        kept[:, hashes:-1].reshape(-1, SIDE, SIDE),
+        kept[:, hashes:thumbs].reshape(-1, SIDE, SIDE),
+        kept[:, thumbs:-1].reshape(-1, WIDE, WIDE),
         kept[:, -1].astype(bool),
     )
 
