@@ -27,7 +27,10 @@ PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
 METRICS = ("dice", "iou", "sensitivity", "precision", "over_rate", "under_rate", "hd95")
 SIZES = (0.0, 0.5, 1.0, 5.0, 15.0)  # lower bounds of the target's share of the slice, in percent
-LEFT_OUT = ("data.root", "data.subject_is", "output.dir", "train.threads", "train.workers")
+LEFT_OUT = (  # of the command: what changes no score of the table
+    *("data.root", "data.subject_is", "output.dir", "train.threads", "train.workers"),
+    "evaluate.metrics",
+)
 
 
 def main() -> None:
@@ -112,7 +115,7 @@ def by_size(runs: list[Path]) -> str:
 def paired(runs: list[Path], name: str) -> str:
     """Dice of each run minus that of run ``name`` on the same images, in points.
 
-    The interval is the percentile bootstrap over subjects (or groups), 2,000 resamples.
+    The interval is the BCa bootstrap over subjects (or groups), 2,000 resamples.
     """
     base = next(run for run in runs if run.name == name)
     theirs, folds = dice_of(base), read(base / "splits.json")["hash"]

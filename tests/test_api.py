@@ -22,6 +22,7 @@ COMMANDS = {  # command -> public name that does the same in Python
     "train": "run_fold",
     "predict": "load",
     "evaluate": "evaluate_folders",
+    "compare": "compare_methods",
     "report": "write_report",
     "models": "build_model",
 }

@@ -142,7 +142,7 @@ def test_of_random_given_folds_exactly_those_that_leak_are_refused_with_the_name
             assert set(fold.test) == set(test)
             continue
         seen["refused"] += 1
-        with pytest.raises(DataError, match=r"stand in|share near-duplicates") as caught:
+        with pytest.raises(DataError, match=r"stands? in|share near-duplicates") as caught:
             make_splits(found, config, links)
         names = {name for pair in crossing for name in (*pair, *map(subject_of.get, pair))}
         names |= {name for a, _ in crossing for name in whole[a]}

@@ -13,6 +13,7 @@ _PLACES = {  # public name -> module that defines it
     "MODELS": "crosslinknet.models",
     "build_model": "crosslinknet.models",
     "check_data": "crosslinknet.curation.check",
+    "compare_methods": "crosslinknet.compare",
     "demo": "crosslinknet.experiments.demo",
     "doctor": "crosslinknet.experiments.doctor",
     "evaluate_folders": "crosslinknet.evaluate",
@@ -24,6 +25,8 @@ _PLACES = {  # public name -> module that defines it
     "run": "crosslinknet.experiments.crossval",
     "run_fold": "crosslinknet.experiments.crossval",
     "write_report": "crosslinknet.report",
+    "write_reporting": "crosslinknet.report",
+    "write_scores": "crosslinknet.report",
 }
 _MODULES = ("metrics",)
 

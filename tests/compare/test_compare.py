@@ -8,7 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from crosslinknet.compare import compare
+from crosslinknet.compare import compare_methods
 from crosslinknet.compare.page import pairs_table, sentence
 from crosslinknet.compare.result import comparison_schema
 from crosslinknet.config import EvaluateConfig, override, parse_config, to_yaml
@@ -63,7 +63,7 @@ def two(tmp_path):
 
 
 def test_subjects_are_paired_and_differences_are_those_worked_by_hand(two, tmp_path):
-    result = compare(two, tmp_path / "out")
+    result = compare_methods(two, tmp_path / "out")
     panel = result.panels[0]
     assert (panel.class_name, panel.metric, panel.unit, panel.subjects) == (
         "lesion",
@@ -86,7 +86,7 @@ def test_subjects_are_paired_and_differences_are_those_worked_by_hand(two, tmp_p
 
 
 def test_smaller_distances_are_better(two, tmp_path):
-    result = compare(two, tmp_path / "out", metrics=["hd95"])
+    result = compare_methods(two, tmp_path / "out", metrics=["hd95"])
     assert [one.place for one in result.panels[0].methods] == [1, 2]
     assert "smaller is better" in sentence(result.panels[0])
 
@@ -97,7 +97,7 @@ def test_holm_counts_all_pairs_and_classes_of_a_metric(tmp_path):
         run(tmp_path / name, dices, options=(f"train.epochs={n + 2}",))
         for n, (name, dices) in enumerate([("a", BETTER), ("b", WORSE), ("c", third)])
     ]
-    panel = compare(folders, tmp_path / "out", metrics=["dice"]).panels[0]
+    panel = compare_methods(folders, tmp_path / "out", metrics=["dice"]).panels[0]
     assert len(panel.pairs) == 3
     assert [one.p_holm for one in panel.pairs] == pytest.approx([3 * 2 / 2**8] * 3)
     assert panel.groups == []
@@ -112,7 +112,7 @@ def test_trainings_that_differ_by_their_seed_are_one_method(tmp_path):
         run(tmp_path / "a1", other, seed=1),
         run(tmp_path / "b", WORSE, options=("train.epochs=9",)),
     ]
-    result = compare(folders, tmp_path / "out")
+    result = compare_methods(folders, tmp_path / "out")
     first, second = result.panels[0].methods
     assert (first.name, first.seeds, second.seeds) == ("a0", 2, 1)
     base = np.mean([np.mean(values) for values in BETTER.values()])
@@ -122,11 +122,11 @@ def test_trainings_that_differ_by_their_seed_are_one_method(tmp_path):
     assert [len(source.paths) for source in result.sources] == [2, 1]
     assert not any("another seed" in warning for warning in result.warnings)
     with pytest.raises(UsageError, match="trainings of one method with different seeds"):
-        compare(folders[:2], tmp_path / "out")
+        compare_methods(folders[:2], tmp_path / "out")
 
 
 def test_the_spread_of_folds_is_that_of_their_means(two, tmp_path):
-    panel = compare(two, tmp_path / "out").panels[0]
+    panel = compare_methods(two, tmp_path / "out").panels[0]
     means = [np.mean([v for s in list(BETTER)[k::2] for v in BETTER[s]]) for k in (0, 1)]
     assert panel.methods[0].fold_std == pytest.approx(np.std(means, ddof=1))
 
@@ -139,12 +139,12 @@ def test_evaluations_are_compared_with_runs_and_each_other(two, tmp_path):
     outs = [tmp_path / "e1", tmp_path / "e2"]
     for pred, out in zip((good, bad), outs, strict=True):
         score(pred, ref, out)
-    result = compare(outs, tmp_path / "out")
+    result = compare_methods(outs, tmp_path / "out")
     assert [one.name for one in result.panels[0].methods] == ["e1", "e2"]
     assert result.panels[0].methods[0].mean == 1
     assert result.panels[0].methods[0].fold_std is None
     with pytest.raises(DataError, match=r"scores are not there for every method, such as"):
-        compare([outs[0], two[0]], tmp_path / "no")
+        compare_methods([outs[0], two[0]], tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
 
@@ -179,16 +179,16 @@ def test_a_summary_of_nnunet_stands_beside_an_evaluation(tmp_path):
     summary = nnunet(
         tmp_path / "nnunet" / "summary.json", {name: counts(40, 2, 8, 180) for name in volumes}
     )
-    result = compare([tmp_path / "eval", summary], tmp_path / "out", labels={"1": "lesion"})
+    result = compare_methods([tmp_path / "eval", summary], tmp_path / "out", labels={"1": "lesion"})
     assert (result.level, result.images) == ("case", 7)
     panel = result.panels[0]
     assert [one.name for one in panel.methods] == ["eval", "nnunet"]
     assert panel.methods[1].mean == pytest.approx(80 / 90)
     assert [source.kind for source in result.sources] == ["evaluation", "nnunet"]
     with pytest.raises(DataError, match="no image is scored by every method under the same name"):
-        compare([tmp_path / "eval", summary], tmp_path / "out", common=True)
+        compare_methods([tmp_path / "eval", summary], tmp_path / "out", common=True)
     with pytest.raises(UsageError, match="nnU-Net scores cases"):
-        compare([tmp_path / "eval", summary], tmp_path / "out", level="image")
+        compare_methods([tmp_path / "eval", summary], tmp_path / "out", level="image")
 
 
 def test_another_reference_is_seen_by_its_pixels(tmp_path):
@@ -200,7 +200,7 @@ def test_another_reference_is_seen_by_its_pixels(tmp_path):
         tmp_path / "n" / "summary.json", {c: counts(40, 2, 9, 180) for c in ("c0", "c1")}
     )
     with pytest.raises(DataError, match=r"reference of c0, lesion has 48 of 180 .* and 49 of 180"):
-        compare([tmp_path / "eval", wrong], tmp_path / "out", labels={"1": "lesion"})
+        compare_methods([tmp_path / "eval", wrong], tmp_path / "out", labels={"1": "lesion"})
 
 
 # What is refused
@@ -209,15 +209,15 @@ def test_another_reference_is_seen_by_its_pixels(tmp_path):
 def test_scores_by_different_rules_are_refused(tmp_path):
     folders = [run(tmp_path / "a", BETTER), run(tmp_path / "b", WORSE, policy="one")]
     with pytest.raises(DataError, match="policy is worst in a and one in b"):
-        compare(folders, tmp_path / "out")
+        compare_methods(folders, tmp_path / "out")
 
 
 def test_other_images_are_refused_or_left_out(tmp_path):
     fewer = {s: v[:1] for s, v in WORSE.items()}
     folders = [run(tmp_path / "a", BETTER), run(tmp_path / "b", fewer, options=("train.epochs=9",))]
     with pytest.raises(DataError, match=r"8 of 16 scores .* such as s0_1 slice 0, lesion"):
-        compare(folders, tmp_path / "out")
-    assert compare(folders, tmp_path / "out", common=True).images == 8
+        compare_methods(folders, tmp_path / "out")
+    assert compare_methods(folders, tmp_path / "out", common=True).images == 8
 
 
 @pytest.mark.parametrize(
@@ -231,20 +231,20 @@ def test_other_images_are_refused_or_left_out(tmp_path):
 )
 def test_wishes_that_cannot_be_met_are_refused(two, tmp_path, more, error, said):
     with pytest.raises(error, match=said):
-        compare(two, tmp_path / "out", **more)
+        compare_methods(two, tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()
 
 
 def test_one_source_an_empty_folder_and_a_run_without_scores_are_refused(two, tmp_path):
     with pytest.raises(UsageError, match="takes two or more"):
-        compare(two[:1], tmp_path / "out")
+        compare_methods(two[:1], tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no scores"):
-        compare([two[0], tmp_path / "empty"], tmp_path / "out")
+        compare_methods([two[0], tmp_path / "empty"], tmp_path / "out")
     for table in two[1].glob("fold_*/metrics.csv"):
         table.unlink()
     with pytest.raises(DataError, match="no fold with scores yet"):
-        compare(two, tmp_path / "out")
+        compare_methods(two, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_damaged_summary_is_refused(two, tmp_path, text):
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(DataError, match=r"summary\.json|per_image\.csv"):
-        compare([path, two[0]], tmp_path / "out")
+        compare_methods([path, two[0]], tmp_path / "out")
 
 
 def test_no_common_value_is_said(tmp_path):
@@ -265,7 +265,7 @@ def test_no_common_value_is_said(tmp_path):
         run(tmp_path / "b", nothing, options=("train.epochs=9",)),
     ]
     with pytest.raises(DataError, match="no subject has a value of dice for every method"):
-        compare(folders, tmp_path / "out")
+        compare_methods(folders, tmp_path / "out")
 
 
 # What few subjects carry
@@ -275,12 +275,12 @@ def test_few_subjects_one_fold_and_one_seed_are_warned_of(tmp_path):
     few = {s: BETTER[s] for s in ("s0", "s1", "s2")}
     worse = {s: WORSE[s] for s in few}
     folders = [run(tmp_path / "a", few), run(tmp_path / "b", worse, options=("train.epochs=9",))]
-    warnings = " ".join(compare(folders, tmp_path / "out").warnings)
+    warnings = " ".join(compare_methods(folders, tmp_path / "out").warnings)
     assert "too few for a claim" in warnings
     assert "one training of each method" in warnings
     for folder in folders:
         (folder / "fold_1" / "metrics.csv").unlink()
-    assert "one fold only" in " ".join(compare(folders, tmp_path / "out").warnings)
+    assert "one fold only" in " ".join(compare_methods(folders, tmp_path / "out").warnings)
 
 
 def test_groups_of_images_are_no_persons_and_the_page_says_so(tmp_path):
@@ -289,7 +289,9 @@ def test_groups_of_images_are_no_persons_and_the_page_says_so(tmp_path):
         run(tmp_path / "a", BETTER, options=grouped),
         run(tmp_path / "b", WORSE, options=(*grouped, "train.epochs=9")),
     ]
-    assert any("group of images" in text for text in compare(folders, tmp_path / "out").warnings)
+    assert any(
+        "group of images" in text for text in compare_methods(folders, tmp_path / "out").warnings
+    )
 
 
 def test_equal_methods_have_no_p_and_share_a_place(tmp_path):
@@ -297,7 +299,7 @@ def test_equal_methods_have_no_p_and_share_a_place(tmp_path):
         run(tmp_path / "a", BETTER),
         run(tmp_path / "b", BETTER, options=("train.epochs=9",)),
     ]
-    panel = compare(folders, tmp_path / "out").panels[0]
+    panel = compare_methods(folders, tmp_path / "out").panels[0]
     assert (panel.pairs[0].p, panel.pairs[0].p_holm, panel.pairs[0].ties) == (None, None, 8)
     assert [one.place for one in panel.methods] == [1.5, 1.5]
     assert pairs_table(panel).rows[0][4] == ""
@@ -307,8 +309,8 @@ def test_equal_methods_have_no_p_and_share_a_place(tmp_path):
 
 
 def test_every_document_is_there_and_the_same_a_second_time(two, tmp_path):
-    compare(two, tmp_path / "a" / "out")
-    compare(two, tmp_path / "b" / "out")
+    compare_methods(two, tmp_path / "a" / "out")
+    compare_methods(two, tmp_path / "b" / "out")
     content = json.loads((tmp_path / "a" / "out" / "comparison.json").read_text())
     jsonschema.validate(content, comparison_schema())
     files = sorted(path for path in (tmp_path / "a" / "out").rglob("*") if path.is_file())
@@ -321,14 +323,14 @@ def test_every_document_is_there_and_the_same_a_second_time(two, tmp_path):
 
 
 def test_the_table_for_a_paper_marks_the_best_and_what_differs_from_it(two, tmp_path):
-    compare(two, tmp_path / "out", metrics=["dice"])
+    compare_methods(two, tmp_path / "out", metrics=["dice"])
     text = (tmp_path / "out" / "comparison.tex").read_text()
     assert re.search(r"better & \\textbf\{86\.75\} \(", text)
     assert re.search(r"worse & 81\.40\$\^\\dagger\$ \(", text)
 
 
 def test_the_page_loads_nothing(two, tmp_path):
-    compare(two, tmp_path / "out")
+    compare_methods(two, tmp_path / "out")
     page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
     assert not re.search(r"<script|https?://(?!www\.w3\.org)", page)
     assert page.count("<svg") == 6  # two panels of three figures; ranks take three methods

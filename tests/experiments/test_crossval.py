@@ -89,6 +89,7 @@ def times(folder: Path, pattern: str) -> dict[str, int]:
 def test_a_run_leaves_every_file_that_the_documentation_names(finished_run: Path):
     folder = finished_run / "runs" / "exp"
     top = {"config.yaml", "manifest.json", "splits.json", "summary.json", "report.html"}
+    top |= {"reporting.md"}
     assert {path.name for path in folder.iterdir()} == top | {"fold_0", "fold_1"}
     splits = read_splits(folder / "splits.json")
     for fold, split in enumerate(splits.folds):

@@ -356,12 +356,12 @@ def compare(
     resamples: Annotated[int, typer.Option(min=0, help="Of the subjects, for intervals.")] = 2000,
 ) -> None:
     """Compare methods on the same subjects: differences with intervals, tests, ranks, figures."""
-    from crosslinknet.compare import compare as against
+    from crosslinknet.compare import compare_methods
     from crosslinknet.compare.page import methods_table, pairs_table, sentence
 
     with bars_shown("Nothing was written.") as bars:
         bars.add_task("comparing", total=None)
-        result = against(
+        result = compare_methods(
             sources, out, names=name or (), metrics=metric or (), level=level, subject=subject,
             labels=_keys(label), common=common, resamples=resamples,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 Every number is counted by subject: a subject's value is the mean over its images, and over the
 seeds where a method was trained several times. What is compared must have been scored alike, on
 the same images with the same references; anything else is refused.
-Order: compare; then sources.py, agree.py, panels.py, result.py, page.py.
+Order: compare_methods; then sources.py, agree.py, panels.py, result.py, page.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from crosslinknet.compare.sources import Compared, read_methods
 from crosslinknet.evaluate.documents import heading
 from crosslinknet.statistics.paired import warnings_for
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare_methods"]
 
 RESAMPLES = 2000
 
 
-def compare(
+def compare_methods(
     paths: Sequence[Path],
     out: Path,
     *,
