@@ -387,7 +387,14 @@ def test_evaluate_prints_unit_policy_norm_and_empty_masks(xln: Xln, tmp_path: Pa
     assert row[:4] == ["foreground", "DSC", "(%)", "100.00"]
     assert row[-4:] == ["1", "2", "0", "0"]  # n, both empty, false alarms, misses
     assert "mean over cases" not in out
-    names = ["per_case.csv", "per_image.csv", "report.html", "summary.json", "summary.md"]
+    names = [
+        "figures",
+        "per_case.csv",
+        "per_image.csv",
+        "report.html",
+        "summary.json",
+        "summary.md",
+    ]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [*names, "summary.tex"]
 
 

@@ -254,6 +254,9 @@ def test_the_page_loads_nothing_and_shows_every_part(folders, tmp_path):
     for text in ("Read this first", "By target size", "Calibration, over pixels", "The worst"):
         assert text in page
     assert page.count("<svg") == 3
+    names = ["dice_lesion_size", "dice_lesion_spread", "reliability_lesion"]
+    files = sorted(path.name for path in (folders[2] / "figures").iterdir())
+    assert files == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     assert page == write_scores(folders[2]).read_text("utf-8")
 
 

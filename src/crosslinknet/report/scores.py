@@ -1,12 +1,13 @@
 """The page of ``xln evaluate``: one file without scripts, made from the tables beside it.
 
-Structure and prose: scores.html. Order: write_scores, then the page from top to bottom.
+Its charts are written for print as well. Structure and prose: scores.html. Order: write_scores,
+the charts, then the page from top to bottom.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,11 +20,15 @@ from crosslinknet.metrics.table import Row
 from crosslinknet.report.markup import Html, count, e, figure, framed, join, table, tag, terms
 from crosslinknet.report.words import LEVELS, POLICIES, meaning_of, name_of
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Summary = Mapping[str, Any]
+Chart = tuple["Figure", str, str]  # what is drawn, name of its file, caption
 
 
 def write_scores(folder: Path) -> Path:
-    """Write ``report.html`` into a folder of ``xln evaluate`` and return its path.
+    """Write ``report.html`` and ``figures/`` into a folder of ``xln evaluate``; gives the page.
 
     Raises:
         DataError: the folder holds no scores, or damaged ones.
@@ -31,6 +36,9 @@ def write_scores(folder: Path) -> Path:
     """
     summary = read_json(folder / "summary.json")
     rows, _ = read_rows(folder / "per_image.csv")
+    by_size, reliable = _size_charts(summary, rows), _reliability_charts(summary)
+    for drawing, key, _ in (*by_size, *reliable):
+        plots.save(drawing, folder / "figures" / key)
     warnings = [tag("li", text) for text in summary["warnings"]]
     page = framed(
         "crosslinknet.report",
@@ -43,9 +51,9 @@ def write_scores(folder: Path) -> Path:
         warnings=tag("ul", join(warnings)),
         warnings_class="" if warnings else "none",
         scores=_scores(summary),
-        size=_size(summary, rows),
+        size=_drawn(by_size, "size") if by_size else tag("p", "No image has a value.", css="note"),
         parts=join(_table(one) for one in documents.stratum_tables(summary)),
-        calibration=_calibration(summary),
+        calibration=_calibration(summary, reliable),
         worst=_table(documents.worst_table(summary)),
         meaning=_meaning(summary),
         made=e(f"Written by crosslinknet {__version__}. This page loads nothing, runs no script."),
@@ -83,14 +91,14 @@ def _scores(summary: Summary) -> Html:
     return join(parts)
 
 
-def _size(summary: Summary, rows: Sequence[Row]) -> Html:
+def _size_charts(summary: Summary, rows: Sequence[Row]) -> list[Chart]:
     """The first metric of every class against the size of the target."""
     metric = next(iter(rows[0].values))
     percent = METRICS[metric].unit == "fraction"
     unit = "%" if percent else summary["distance_unit"]
     label, factor = f"{name_of(metric)}, {unit}", 100 if percent else 1
-    parts: list[Html] = []
-    for k, name in enumerate(summary["classes"]):
+    charts: list[Chart] = []
+    for name in summary["classes"]:
         own = [row for row in rows if row.class_name == name]
         values = np.array([factor * row.values[metric] for row in own])
         if not np.isfinite(values).any():
@@ -98,42 +106,51 @@ def _size(summary: Summary, rows: Sequence[Row]) -> Html:
         fractions = np.array([row.target_fraction for row in own])
         missed = np.array([row.state == "missed" for row in own])
         limits = (-2.0, 102.0) if percent else None
-        charts = [
+        charts += [
             (
                 plots.size_scatter(fractions, values, missed, label, limits),
-                f"size{k}",
+                f"{metric}_{name}_size",
                 f"{name}: {name_of(metric)} of each image against the size of its target",
             ),
             (
                 plots.histogram(values, label, (0.0, 100.0) if percent else None, {}),
-                f"spread{k}",
+                f"{metric}_{name}_spread",
                 f"{name}: how many images have which {name_of(metric)}",
             ),
         ]
-        drawn = [
-            figure(Html(plots.svg(drawing, key, text)), e(text), css="chart", above=True)
-            for drawing, key, text in charts
-        ]
-        parts.append(tag("div", join(drawn), css="charts"))
-    return join(parts) if parts else tag("p", "No image has a value.", css="note")
+    return charts
 
 
-def _calibration(summary: Summary) -> Html:
+def _reliability_charts(summary: Summary) -> list[Chart]:
+    return [
+        (
+            plots.reliability(entry["bins"]),
+            f"reliability_{name}",
+            f"{name}: how often pixels of a predicted probability are target",
+        )
+        for name, entry in (summary["calibration"] or {}).items()
+    ]
+
+
+def _drawn(charts: Sequence[Chart], prefix: str) -> Html:
+    drawn = [
+        figure(Html(plots.svg(drawing, f"{prefix}{k}", text)), e(text), css="chart", above=True)
+        for k, (drawing, _, text) in enumerate(charts)
+    ]
+    return tag("div", join(drawn), css="charts")
+
+
+def _calibration(summary: Summary, charts: Sequence[Chart]) -> Html:
     content = documents.calibration_table(summary)
     if content is None:
         text = "Not known: no probabilities were given (--probabilities FOLDER)."
         return tag("p", text, css="note")
-    drawn = []
-    for k, (name, entry) in enumerate(summary["calibration"].items()):
-        text = f"{name}: how often pixels of a predicted probability are target"
-        drawing = plots.svg(plots.reliability(entry["bins"]), f"reliability{k}", text)
-        drawn.append(figure(Html(drawing), e(text), css="chart", above=True))
     words = (
         "Most pixels are background that the model is sure of, which makes the error of all pixels "
         "small; the second number counts the pixels to which it gives 1 % or more. Larger dots "
         "stand for more pixels."
     )
-    return join([_table(content), tag("p", words), tag("div", join(drawn), css="charts")])
+    return join([_table(content), tag("p", words), _drawn(charts, "reliability")])
 
 
 def _meaning(summary: Summary) -> Html:
