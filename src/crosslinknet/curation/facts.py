@@ -1,6 +1,6 @@
 """What is kept of each case: numbers, hashes and thumbnails, never pixels.
 
-About 2 KB of each slice stay. Order: the records, how an image is reduced, how a mask is.
+About 6 KB of each slice stay. Order: the records, how an image is reduced, how a mask is.
 """
 
 import hashlib
