@@ -29,6 +29,7 @@ WAVES = 9  # along the angles that a description holds, their mean left out
 NUMBERS = 32  # of a description
 NEAREST, FEWEST = 6, 4  # candidates of a slice, in small sets and in large ones
 FAR = 0.75  # of the mean square of descriptions: a square distance that hardly a copy has, D33
+MANY = 500  # slices from which on far ones are left out; a few are no measure of what is far
 ASKED = 6000  # candidates of all slices from which on each has fewer
 SAMPLE = 4096  # slices that say which numbers tell most
 BLOCK = 128  # slices that are worked on at once: 60 MB with 45,000 slices
@@ -143,7 +144,7 @@ def candidates(
         return none, none, none
     described = _descriptions(ranks)
     squares = (described**2).sum(axis=2)  # (7, N)
-    least = -FAR * squares[0].mean() / 2
+    least = -FAR * squares[0].mean() / 2 if count >= MANY else np.finfo(np.float32).min
     found = []
     for begin in range(0, count, BLOCK):
         rows = np.arange(begin, min(begin + BLOCK, count))
