@@ -47,7 +47,8 @@ def match_components(pred: Mask, target: Mask, lesion_iou: float) -> Matching:
     label = ndimage.label  # type: ignore[attr-defined]
     (p, n_pred), (t, n_target) = (label(mask, structure=everywhere) for mask in (pred, target))
     both = pred & target
-    pairs, shared = np.unique(np.stack([p[both], t[both]]), axis=1, return_counts=True)
+    pairs, shared = _overlaps(p[both].astype(np.int64) * (n_target + 1) + t[both], p.size)
+    pairs = np.stack(np.divmod(pairs, n_target + 1))
     size_p = np.bincount(p.ravel(), minlength=n_pred + 1)[pairs[0]]
     size_t = np.bincount(t.ravel(), minlength=n_target + 1)[pairs[1]]
     ious = shared / (size_p + size_t - shared)
@@ -58,6 +59,15 @@ def match_components(pred: Mask, target: Mask, lesion_iou: float) -> Matching:
             free_p[pairs[0, i]] = free_t[pairs[1, i]] = False
             dices.append(float(2 * shared[i] / (size_p[i] + size_t[i])))
     return Matching(int(n_pred), int(n_target), tuple(dices))
+
+
+def _overlaps(codes: NDArray[np.int64], pixels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which numbers occur and how often; counted where they are small, sorted else."""
+    if codes.size and int(codes.max()) <= 4 * pixels:
+        counts = np.bincount(codes)
+        found = np.flatnonzero(counts)
+        return found, counts[found]
+    return np.unique(codes, return_counts=True)
 
 
 def lesion_precision(found: Matching) -> float:

@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 
 from crosslinknet.errors import ShapeError
 
+MANY = 5000  # surface points from which on all cores ask the tree
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
 Mode = Literal["directed", "pooled"]
@@ -156,7 +157,8 @@ def _directed(source: Mask, other: Mask, step: Distances) -> Distances:
         return np.zeros(shared)
     # A regular grid is no hard case for a tree, so the cheaper unbalanced one does.
     tree = KDTree(others * step, balanced_tree=False)  # type: ignore[no-untyped-call]
-    nearest = tree.query(points * step)[1]  # type: ignore[no-untyped-call]
+    cores = -1 if len(points) > MANY else 1
+    nearest = tree.query(points * step, workers=cores)[1]  # type: ignore[no-untyped-call]
     # From integer offsets, free of the rounding of scaled coordinates.
     distances = np.linalg.norm((points - others[nearest]) * step, axis=1)
     return np.concatenate([distances, np.zeros(shared)])
