@@ -2,7 +2,7 @@
 
 python scripts/write_presets.py RUN [RUN ...]      needs the runs' data
 
-Masks are those of the runs' test cases; their probabilities are predicted again, each case by the
+The KiTS19 scorer's Dice is applied to the classes at hand. Masks are those of the runs' test cases; their probabilities are predicted again, each case by the
 model of its fold, for the convention that sweeps thresholds.
 """
 
@@ -64,7 +64,6 @@ def tables(run: Path) -> list[str]:
     theirs = {
         name: scored(pairs, config, EvaluateConfig(**preset.settings), classes, name)
         for name, preset in PRESETS.items()
-        if preset.label_map is None or set(preset.label_map) == set(classes)
     }
     states = next(iter(ours.values()))["levels"]["image"][classes[0]]["counts"]
     parts = [

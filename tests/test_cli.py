@@ -590,3 +590,30 @@ def test_from_outlines_of_coco_to_scores_and_a_report(xln: Xln, tmp_path: Path, 
     assert (code, err) == (0, "")
     scores = json.loads(Path("scores/summary.json").read_text())
     assert scores["levels"]["image"]["average"]["metrics"]["dice"]["mean"] == 1
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        ("--preset", "nnunet", "-s", "evaluate.policy=one"),
+        ("--preset", "paper-guess", "-s", "evaluate.or_ur_norm=union"),
+        ("--preset", "kits19", "--label", "one=1"),
+    ],
+)
+def test_a_preset_cannot_be_bent_under_its_name(xln: Xln, tmp_path: Path, bend):
+    ref = masks(tmp_path / "ref")
+    code, _, err = xln("evaluate", ref, ref, "-o", tmp_path / "out", *bend)
+    assert code == 2
+    assert "which" in paragraph(err)
+    assert "would change" in paragraph(err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_prints_differences_and_what_they_cannot_carry(xln: Xln, tmp_path: Path):
+    ref = masks(tmp_path / "ref")
+    for name in ("a", "b"):
+        assert xln("evaluate", ref, ref, "-o", tmp_path / name)[0] == 0
+    code, out, err = xln("compare", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "cmp")
+    assert (code, err) == (0, "")
+    for part in ("a - b", "95 % interval", "share the best mean", "note:", "comparison.html"):
+        assert part in out

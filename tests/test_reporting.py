@@ -35,8 +35,8 @@ def test_what_the_record_knows_is_answered(sheet):
     assert "seed 0" in answer(sheet, "24")
     assert "adamw, rate 0.001" in answer(sheet, "25")
     assert "policy worst" in answer(sheet, "28")
-    assert "20 resamples" in answer(sheet, "29")
-    assert "2 of 2 folds tested" in answer(sheet, "32")
+    assert "BCa bootstrap, 20 resamples" in answer(sheet, "29")
+    assert "2 of 2 folds tested, 8 of 8 cases once each" in answer(sheet, "32")
     assert re.search(r"glass DSC [\d.]+ %", answer(sheet, "37"))
     assert "Apache-2.0" in answer(sheet, "43")
 
@@ -54,8 +54,10 @@ def test_the_numbers_of_answers_are_those_of_the_lines(sheet):
 
 
 def test_metrics_that_were_not_asked_for_answer_nothing(sheet):
-    assert "Hausdorff" in answer(sheet, "FP2.1")
-    assert answer(sheet, "FP2.3") == "**?** for the author"
+    assert "Hausdorff" in answer(sheet, "boundary")
+    assert answer(sheet, "centre") == "**?** for the author"
+    for judgement in ("FP2.1", "FP2.2", "FP2.3"):
+        assert answer(sheet, judgement) == "**?** for the author"
 
 
 def test_a_run_without_manifest_and_scores_leaves_more_questions(finished_run, tmp_path):

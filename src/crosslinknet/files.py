@@ -123,6 +123,6 @@ def _disk_problem(path: Path, error: OSError) -> SystemProblem:
     reason = error.strerror or str(error)
     kept = " The file that was there before is untouched." if path.exists() else ""
     return SystemProblem(
-        f"{path} could not be written ({reason}). Free some space or choose another folder "
-        f"(output.dir), then run the same command again.{kept}"
+        f"{path} could not be written ({reason}). Look at the folder, the rights to it and "
+        f"the space on its disk, or choose another one, then run the same command again.{kept}"
     )

@@ -344,3 +344,98 @@ def test_the_published_schema_is_that_of_the_models():
 
 def test_the_default_metrics_of_a_run_are_all_written_to_its_rows():
     assert set(METRICS) < set(EvaluateConfig().metrics)
+
+
+# Who is who, who is left out
+
+
+def evaluation(folder, pred, ref, subject=None, **settings):
+    score(pred, ref, folder, subject=subject, **settings)
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Eight persons with two slices each; predictions that miss and that do not."""
+    masks = {f"p{n}_{k}": np.pad(np.ones((4, 4 + n), np.uint8), 6) for n in range(8) for k in "ab"}
+    ref = write_png(tmp_path / "ref", **masks)
+    good = write_png(tmp_path / "good", **{k: np.roll(m, 1, 1) for k, m in masks.items()})
+    missing = {k: m * 0 if k.startswith("p7") else np.roll(m, 2, 0) for k, m in masks.items()}
+    return ref, good, write_png(tmp_path / "missing", **missing)
+
+
+def test_the_order_of_sources_changes_no_number(folders, tmp_path):
+    ref, good, missing = folders
+    a = evaluation(tmp_path / "a", good, ref, subject=r"^(p\d)_")
+    b = evaluation(tmp_path / "b", missing, ref)  # nobody said who is who
+    ab = compare_methods([a, b], tmp_path / "ab").panels[0]
+    ba = compare_methods([b, a], tmp_path / "ba").panels[0]
+    assert (ab.subjects, ba.subjects) == (8, 8)
+    assert ab.pairs[0].p == pytest.approx(ba.pairs[0].p)
+    assert ab.pairs[0].mean == pytest.approx(-ba.pairs[0].mean)
+
+
+def test_sources_that_disagree_on_who_is_who_are_refused(folders, tmp_path):
+    ref, good, missing = folders
+    a = evaluation(tmp_path / "a", good, ref, subject=r"^(p\d)_")
+    b = evaluation(tmp_path / "b", missing, ref, subject=r"_([ab])\.png$")
+    with pytest.raises(DataError, match="a and b do not agree on which cases are of one subject"):
+        compare_methods([a, b], tmp_path / "out")
+
+
+def test_means_places_and_sentence_are_of_the_same_subjects_and_misses_are_told(folders, tmp_path):
+    ref, good, missing = folders
+    sources = [
+        evaluation(tmp_path / name, pred, ref, subject=r"^(p\d)_", policy="drop")
+        for name, pred in (("good", good), ("missing", missing))
+    ]
+    result = compare_methods(sources, tmp_path / "out", metrics=["hd95"])
+    (panel,) = result.panels
+    assert (panel.subjects, panel.pairs[0].n) == (7, 7)  # a miss has no distance by this policy
+    assert [one.n_missed for one in panel.methods] == [0, 2]
+    first = min(panel.methods, key=lambda one: one.place)
+    assert first.mean == min(one.mean for one in panel.methods)
+    assert any("1 of 8 subjects are left out" in text for text in result.warnings)
+    assert "| misses |" in (tmp_path / "out" / "comparison.md").read_text()
+
+
+def test_a_class_that_cannot_be_compared_is_told(tmp_path):
+    two = {"a": [1], "b": [2]}
+    masks = {f"p{n}": np.pad(np.full((4, 4 + n), 1, np.uint8), 6) for n in range(7)}
+    both = {k: m + 2 * np.roll(m, 5, 0) * (np.roll(m, 5, 0) > m) for k, m in masks.items()}
+    ref = write_png(tmp_path / "ref", **both)
+    blind = write_png(tmp_path / "blind", **{k: np.where(m == 2, 0, m) for k, m in both.items()})
+    for name, pred in (("x", ref), ("y", blind)):
+        score(pred, ref, tmp_path / name, two, policy="drop")
+    result = compare_methods([tmp_path / "x", tmp_path / "y"], tmp_path / "out", metrics=["hd95"])
+    assert [panel.class_name for panel in result.panels] == ["a"]
+    assert any(text.startswith("b, hd95: not compared") for text in result.warnings)
+
+
+def test_a_folder_that_was_scored_anew_without_cases_is_not_compared_by_case(folders, tmp_path):
+    ref, good, missing = folders
+    first = evaluation(tmp_path / "a", good, ref)
+    other = evaluation(tmp_path / "b", missing, ref)
+    assert (first / "per_case.csv").is_file()
+    evaluation(first, missing, ref, levels=["image"])
+    assert not (first / "per_case.csv").exists()
+    with pytest.raises(DataError, match="was not scored by case"):
+        compare_methods([first, other], tmp_path / "out", level="case")
+
+
+def test_equal_methods_share_the_best_place_in_every_document(tmp_path):
+    folders = [
+        run(tmp_path / "a", BETTER),
+        run(tmp_path / "b", BETTER, options=("train.epochs=9",)),
+    ]
+    result = compare_methods(folders, tmp_path / "out", metrics=["dice"])
+    assert sentence(result.panels[0]).startswith("a and b share the best mean")
+    assert (tmp_path / "out" / "comparison.tex").read_text().count("textbf") == 2
+
+
+def test_without_resamples_there_are_no_places_and_no_intervals(two, tmp_path):
+    result = compare_methods(two, tmp_path / "out", metrics=["dice"], resamples=0)
+    assert result.panels[0].methods[0].place_shares == []
+    assert result.panels[0].pairs[0].interval is None
+    assert "place 1" not in (tmp_path / "out" / "comparison.md").read_text()
+    assert not list((tmp_path / "out" / "figures").glob("*places*"))

@@ -281,3 +281,42 @@ def test_names_that_an_ending_makes_equal_are_not_guessed(tmp_path):
     refs = write_png(tmp_path / "ref", a_mask=TARGET, a_gt=TARGET)
     with pytest.raises(DataError, match=r"2 in .* without prediction: a_gt, a_mask"):
         score(preds, refs, tmp_path / "out")
+
+
+def test_a_class_of_few_subjects_is_warned_of_by_its_name(tmp_path):
+    masks = {f"p{n:02}": TARGET * (2 if n < 3 else 1) for n in range(25)}
+    ref = write_png(tmp_path / "ref", **masks)
+    warnings = score(ref, ref, tmp_path / "out", {"common": [1], "rare": [2]})["warnings"]
+    assert [text for text in warnings if text.startswith("rare")] == [
+        text for text in warnings if "3 subjects are too few" in text
+    ]
+    assert len(warnings) == 1
+
+
+def test_masks_in_the_place_of_maps_are_refused(folders, tmp_path):
+    ones = write_png(tmp_path / "ones", a=PRED, b=EMPTY, c=EMPTY, d=PRED)
+    with pytest.raises(LabelError, match="holds 0 and 1 in 8 bits"):
+        score(*folders, probabilities=ones)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"subject,target_size\na,1\nb,1\nc,1\nd,1\n", "'target_size' is a stratum of its own"),
+        (b"subject,x\na,\xe9\n", "cannot be read as a CSV table in UTF-8"),
+    ],
+)
+def test_groups_that_take_a_name_or_are_no_text_are_refused(folders, tmp_path, content, said):
+    table = tmp_path / "groups.csv"
+    table.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        score(*folders, groups=table)
+
+
+def test_names_cannot_break_a_markdown_page(folders, tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("subject,site\na,A & B <b>\nb,x|y\nc,x|y\nd,x|y\n")
+    score(*folders, groups=table)
+    text = (folders[2] / "summary.md").read_text("utf-8")
+    assert "A &amp; B &lt;b>" in text
+    assert "x\\|y" in text

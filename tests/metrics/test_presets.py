@@ -6,7 +6,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from monai.metrics import DiceMetric, HausdorffDistanceMetric, MeanIoU, SurfaceDiceMetric
+from monai.metrics import (
+    DiceMetric,
+    HausdorffDistanceMetric,
+    MeanIoU,
+    SurfaceDiceMetric,
+    SurfaceDistanceMetric,
+)
 
 from crosslinknet.config import EvaluateConfig
 from crosslinknet.metrics import METRICS, POLICIES, PRESETS, evaluate
@@ -224,6 +230,7 @@ MONAI = {
     "HD95": lambda **options: HausdorffDistanceMetric(
         include_background=True, percentile=95, **options
     ),
+    "ASD": lambda **options: SurfaceDistanceMetric(include_background=True, **options),
     "NSD": lambda **options: SurfaceDiceMetric([2.0, 2.0], include_background=True, **options),
 }
 

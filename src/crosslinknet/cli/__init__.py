@@ -5,6 +5,7 @@ inside the functions, so that ``--help`` answers at once.
 Order: main, the commands, how their texts become values; common.py for what they share.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -288,8 +289,9 @@ def evaluate(
     if config is not None:
         given = to_dict(load_config(config))
     if preset is not None:
-        given["evaluate"] = given.get("evaluate", {}) | dict(PRESETS[preset].settings)
         label_map = PRESETS[preset].label_map
+        _refuse_bent(preset, settings or (), label if label_map else None)
+        given["evaluate"] = dict(PRESETS[preset].settings)
         given["data"] |= {"label_map": dict(label_map)} if label_map else {}
     options = {"label_map": _labels(label), "subject": subject, "threshold": threshold}
     given["data"] |= {key: value for key, value in options.items() if value is not None}
@@ -432,6 +434,18 @@ def _labels(texts: list[str] | None) -> dict[str, list[int | str]] | None:
         parts = [part.strip() for part in values.split(",")]
         labels[name] = [int(part) if part.isdecimal() else part for part in parts]
     return labels or None
+
+
+def _refuse_bent(preset: str, settings: Sequence[str], label: list[str] | None) -> None:
+    """A preset under its name is the tool's; what would change it is refused."""
+    free = ("evaluate.nsd_tolerance=", "evaluate.bootstrap=", "data.", "image.")
+    bent = [text for text in settings if not text.startswith(free)]
+    bent += [f"--label {text}" for text in label or ()]
+    if bent:
+        raise UsageError(
+            f"--preset {preset} scores as that tool does, which {bent[0]} would change. Leave one of "
+            "them out."
+        )
 
 
 def _keys(texts: list[str] | None) -> dict[str, str]:

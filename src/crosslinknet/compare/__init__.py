@@ -18,7 +18,7 @@ from crosslinknet.compare.agree import (
 )
 from crosslinknet.compare.page import write_documents
 from crosslinknet.compare.panels import panels_of
-from crosslinknet.compare.result import Comparison, Source
+from crosslinknet.compare.result import Comparison, Panel, Source
 from crosslinknet.compare.sources import Compared, read_methods
 from crosslinknet.evaluate.documents import heading
 from crosslinknet.statistics.paired import warnings_for
@@ -84,8 +84,36 @@ def compare_methods(
         subjects=len(subjects),
         resamples=resamples,
         sources=[Source(name=m.name, kind=m.kind, paths=list(map(str, m.paths))) for m in methods],
-        warnings=[*warnings_for(len(subjects)), *more_warnings(methods)],
+        warnings=[
+            *warnings_for(len(subjects)),
+            *_left_out([panel for panel, _ in found], classes, chosen, len(subjects)),
+            *more_warnings(methods),
+        ],
         panels=[panel for panel, _ in found],
     )
     write_documents(result, [values for _, values in found], out)
     return result
+
+
+def _left_out(
+    panels: Sequence[Panel], classes: Sequence[str], metrics: Sequence[str], subjects: int
+) -> list[str]:
+    """Subjects and whole classes that cannot be compared, since a method has no value for them."""
+    there = {(panel.class_name, panel.metric): panel for panel in panels}
+    told = []
+    for metric in metrics:
+        for name in classes:
+            panel = there.get((name, metric))
+            if panel is None:
+                told.append(
+                    f"{name}, {metric}: not compared, since no subject has a value for every "
+                    "method. See the misses of each."
+                )
+            elif panel.subjects < subjects:
+                told.append(
+                    f"{name}, {metric}: {subjects - panel.subjects} of {subjects} subjects are "
+                    "left out, since a method has no value for them; with policy worst a miss "
+                    "counts."
+                )
+                told += warnings_for(panel.subjects, f"{name}, {metric}")
+    return told

@@ -3,7 +3,7 @@
 Order: settings, images, metrics and units, warnings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from crosslinknet.compare.sources import Method
@@ -61,24 +61,54 @@ def same_images(methods: Sequence[Method], common: bool) -> list[Method]:
                     f"pixels for one method and {other.tp + other.fn} of {other.n_pixels} for "
                     "another. They were scored against different references."
                 )
-    subject_of = {row.case: row.subject for row in methods[0].rows}
-    kept = []
-    for method in methods:
-        trainings = tuple(
-            tuple(
-                _with_subject(row, subject_of)
-                for row in rows
-                if (row.case, row.slice, row.class_name) in shared
-            )
-            for rows in method.trainings
+    kept = [
+        _with_rows(
+            method, lambda row: row if (row.case, row.slice, row.class_name) in shared else None
         )
-        kept.append(replace(method, trainings=trainings))
-    return kept
+        for method in methods
+    ]
+    subject_of = _subjects(kept)
+    return [_with_rows(one, lambda row: replace(row, subject=subject_of[row.case])) for one in kept]
 
 
-def _with_subject(row: Row, subject_of: dict[str, str]) -> Row:
-    """The subject as the first method knows it; nnU-Net knows none."""
-    return replace(row, subject=subject_of[row.case])
+def _with_rows(method: Method, change: Callable[[Row], Row | None]) -> Method:
+    """The method with each row changed, or left out."""
+    trainings = tuple(
+        tuple(new for new in map(change, rows) if new is not None) for rows in method.trainings
+    )
+    return replace(method, trainings=trainings)
+
+
+def _subjects(methods: Sequence[Method]) -> dict[str, str]:
+    """Who is who, from the sources that know it, in whatever order they are given.
+
+    Where every case is a subject of its own, nobody has said who is who: nnU-Net, for one.
+
+    Raises:
+        DataError: two sources that know it differ.
+    """
+    known: dict[str, str] = {}
+    told_by = ""
+    for method in methods:
+        for rows in method.trainings:
+            mine = {row.case: row.subject for row in rows}
+            if len(set(mine.values())) == len(mine):
+                known = known or mine
+                continue
+            if told_by and _sides(mine) != _sides(known):
+                raise DataError(
+                    f"{told_by} and {method.name} do not agree on which cases are of one subject. "
+                    "Score them with the same data.subject or --subject."
+                )
+            known, told_by = mine, told_by or method.name
+    return known
+
+
+def _sides(subject_of: Mapping[str, str]) -> set[frozenset[str]]:
+    sides: dict[str, set[str]] = {}
+    for case, subject in subject_of.items():
+        sides.setdefault(subject, set()).add(case)
+    return {frozenset(cases) for cases in sides.values()}
 
 
 def _by_key(rows: Sequence[Row], name: str) -> dict[Key, Row]:

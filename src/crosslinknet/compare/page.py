@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosslinknet import __version__, plots
-from crosslinknet.compare.result import Comparison, Interval, PairScore, Panel
+from crosslinknet.compare.result import Comparison, Interval, MethodScore, PairScore, Panel
 from crosslinknet.evaluate.documents import Table, latex_cells, markdown_table
 from crosslinknet.files import write_json, write_text
 from crosslinknet.metrics.overlap import Floats
@@ -66,7 +66,10 @@ def write_documents(result: Comparison, values: Sequence[Floats], out: Path) -> 
 
 def methods_table(panel: Panel) -> Table:
     """A row per method."""
-    header = ("method", "mean", "95 % interval", "median", "std", "folds", "seeds", "mean rank")
+    header = (
+        *("method", "mean", "95 % interval", "median", "std", "folds", "seeds", "mean rank", "n"),
+        *("misses", "false alarms", "both empty"),
+    )
     rows = [
         (
             one.name,
@@ -77,6 +80,7 @@ def methods_table(panel: Panel) -> Table:
             _text(panel, one.fold_std),
             f"{_text(panel, one.seed_std)} ({one.seeds})" if one.seeds > 1 else "1 seed",
             f"{one.mean_rank:.2f}",
+            *map(str, (panel.subjects, one.n_missed, one.n_false_alarm, one.n_both_empty)),
         )
         for one in sorted(panel.methods, key=lambda one: one.place)
     ]
@@ -117,8 +121,12 @@ def sentence(panel: Panel) -> str:
     """What a panel says, in one sentence."""
     found = [one for one in panel.pairs if _differs(one)]
     higher = panel.higher_is_better
-    best = min(panel.methods, key=lambda one: one.place)
-    text = f"{best.name} has the best mean ({_text(panel, best.mean)} {panel.unit})"
+    best, *equal = _best(panel)
+    names = " and ".join(one.name for one in (best, *equal))
+    verb = "share" if equal else "has"
+    text = f"{names} {verb} the best mean ({_text(panel, best.mean)} {panel.unit})"
+    if equal:
+        return f"{text}."
     rivals = [
         one.second if one.first == best.name else one.first
         for one in panel.pairs
@@ -131,6 +139,24 @@ def sentence(panel: Panel) -> str:
     return f"{text}, and differs from all others at 0.05 after correction" + (
         "." if higher else "; smaller is better."
     )
+
+
+def _best(panel: Panel) -> list[MethodScore]:
+    """The methods with the best mean; several where they are equal."""
+    first = min(one.place for one in panel.methods)
+    return [one for one in panel.methods if one.place == first]
+
+
+def tests_sentence(panel: Panel) -> str:
+    """What all methods together say, where there are several."""
+    parts = []
+    if panel.friedman_p is not None:
+        parts.append(f"Friedman's test over all methods: p {_p(panel.friedman_p)}")
+    if panel.rank_stability is not None:
+        parts.append(
+            f"resampled orders correlate with this one by {panel.rank_stability:.2f} (Kendall)"
+        )
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _differs(pair: PairScore) -> bool:
@@ -158,11 +184,16 @@ def _markdown(result: Comparison) -> str:
     parts = ["# Comparison", f"{_about(result)}."]
     parts += [f"- **{warning}**" for warning in result.warnings]
     for panel in result.panels:
-        parts += [f"## {panel.class_name}: {panel.heading}", sentence(panel)]
-        for one in (methods_table(panel), pairs_table(panel), places_table(panel)):
+        parts += [f"## {panel.class_name}: {panel.heading}", sentence(panel), tests_sentence(panel)]
+        for one in _tables(panel):
             parts += [f"{one.caption}:", markdown_table(one)]
     parts += ["## What the numbers mean", *(f"- {term}: {text}" for term, text in MEANING)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tables(panel: Panel) -> list[Table]:
+    placed = [places_table(panel)] if panel.methods[0].place_shares else []
+    return [methods_table(panel), pairs_table(panel), *placed]
 
 
 def _about(result: Comparison) -> str:
@@ -208,10 +239,10 @@ def _latex(result: Comparison) -> str:
 
 def _latex_cell(panel: Panel, name: str) -> str:
     one = next(method for method in panel.methods if method.name == name)
-    best = min(panel.methods, key=lambda method: method.place)
-    pair = next((p for p in panel.pairs if {p.first, p.second} == {name, best.name}), None)
+    best = _best(panel)
+    pair = next((p for p in panel.pairs if {p.first, p.second} == {name, best[0].name}), None)
     mean = _text(panel, one.mean)
-    mean = rf"\textbf{{{mean}}}" if one is best else mean
+    mean = rf"\textbf{{{mean}}}" if one in best else mean
     mark = r"$^\dagger$" if pair is not None and _differs(pair) else ""
     ends = _ends(panel, one.interval).replace(" to ", "--")
     return f"{mean}{mark}" + (f" ({ends})" if ends else "")
@@ -260,10 +291,11 @@ def figures_of(panel: Panel, values: Floats) -> "dict[str, tuple[Figure, str]]":
             plots.rank_axis(names, ranks, panel.groups),
             f"{title}, mean ranks; bars join methods of which no two differ",
         )
-    drawn["places"] = (
-        plots.places(names, [one.place_shares for one in methods]),
-        f"{title}, places in resamples of the subjects",
-    )
+    if methods[0].place_shares:
+        drawn["places"] = (
+            plots.places(names, [one.place_shares for one in methods]),
+            f"{title}, places in resamples of the subjects",
+        )
     return drawn
 
 
@@ -300,16 +332,11 @@ def _section(panel: Panel, drawn: "dict[str, tuple[Figure, str]]", number: int) 
         figure(Html(plots.svg(one, f"p{number}{name}", text)), e(text), css="chart", above=True)
         for name, (one, text) in drawn.items()
     ]
-    tables = [
-        _html(methods_table(panel)),
-        _html(pairs_table(panel)),
-        _html(places_table(panel)),
-    ]
     parts = [
         tag("h2", f"{panel.class_name}: {panel.heading}"),
-        tag("p", sentence(panel), css="lead"),
+        tag("p", f"{sentence(panel)} {tests_sentence(panel)}", css="lead"),
         tag("div", join(charts), css="charts wide"),
-        *tables,
+        *map(_html, _tables(panel)),
     ]
     return tag("section", join(parts))
 

@@ -43,6 +43,8 @@ def panels_of(
             f"no subject has a value of {metric} for every method, in any class: nothing can be "
             "compared. See n, misses and false alarms of each summary."
         )
+    # What is compared, and printed, is what every method has a value for.
+    values = {name: _shared(values[name]) for name in known}
     means = {name: np.array([_over_seeds(v) for v in values[name]]) for name in known}  # (M, S)
     tested = adjust_holm(
         [compare_pair(means[n][a], means[n][b], resamples) for n in known for a, b in pairs]
@@ -62,7 +64,7 @@ def panels_of(
             heading=title,
             unit="%" if METRICS[metric].unit == "fraction" else methods[0].unit,
             higher_is_better=METRICS[metric].higher_is_better,
-            subjects=int((~np.isnan(means[name]).any(axis=0)).sum()),
+            subjects=means[name].shape[1],
             methods=scores,
             pairs=[
                 _pair(methods[a].name, methods[b].name, found)
@@ -111,6 +113,12 @@ def _comparable(values: Sequence[Floats]) -> bool:
     return bool((~np.isnan(np.array([_over_seeds(v) for v in values])).any(axis=0)).any())
 
 
+def _shared(values: Sequence[Floats]) -> list[Floats]:
+    """The same (seeds, S) for the subjects that every method has a value for."""
+    have = ~np.isnan(np.array([_over_seeds(v) for v in values])).any(axis=0)
+    return [table[:, have] for table in values]
+
+
 def _p_values(
     pairs: Sequence[tuple[int, int]], found: Sequence[Paired]
 ) -> dict[tuple[int, int], float]:
@@ -127,7 +135,7 @@ def _score(
     resamples: int,
 ) -> MethodScore:
     own = _over_seeds(values)
-    own = own[~np.isnan(own)]
+    states = [row.state for row in method.rows if row.class_name == name]
     interval = None
     if len(own) > 1 and resamples:
         sums = own[:, None]
@@ -135,7 +143,7 @@ def _score(
         interval = bca_interval(
             float(own.mean()), drawn, left_out_sums(sums)[:, 0] / (len(own) - 1)
         )
-    by_seed = [float(np.nanmean(v)) for v in values]
+    by_seed = [float(v.mean()) for v in values]
     spreads = [
         fold_spread([row for row in rows if row.class_name == name], metric)
         for rows in method.trainings
@@ -152,7 +160,10 @@ def _score(
         seed_std=float(np.std(by_seed, ddof=1)) if len(values) > 1 else None,
         mean_rank=float(ranking.mean_ranks[place]),
         place=float(ranking.places[place]),
-        place_shares=[float(share) for share in np.nan_to_num(ranking.shares[place])],
+        place_shares=[float(s) for s in ranking.shares[place]] if resamples else [],
+        n_missed=states.count("missed"),
+        n_false_alarm=states.count("false_alarm"),
+        n_both_empty=states.count("both_empty"),
     )
 
 

@@ -23,7 +23,7 @@ class Source(Part):
 
 class MethodScore(Part):
     name: str
-    mean: float = Field(description="mean over subjects of their mean over images")
+    mean: float = Field(description="over the panel's subjects, of their means over images")
     interval: Interval | None = Field(description="95 %, BCa bootstrap over subjects")
     median: float
     std: float | None = Field(description="over subjects")
@@ -32,7 +32,12 @@ class MethodScore(Part):
     seed_std: float | None = Field(description="of the seeds' means; null with one seed")
     mean_rank: float = Field(description="mean over subjects, 1 is best")
     place: float = Field(description="by the mean; 1 is best, equal ones share")
-    place_shares: list[float] = Field(description="share of resamples in which it takes each place")
+    place_shares: list[float] = Field(
+        description="share of resamples in which it takes each place; [] without resamples"
+    )
+    n_missed: int = Field(description="pairs of the class with an empty prediction, first training")
+    n_false_alarm: int
+    n_both_empty: int
 
 
 class PairScore(Part):

@@ -179,6 +179,10 @@ def _without_seed(config: Config) -> dict[str, Any]:
 
 def _evaluation(path: Path, level: Compared) -> Method:
     summary = read_json(path / "summary.json")
+    if level == "case" and "case" not in summary.get("levels", {}):
+        raise DataError(
+            f"{path} was not scored by case. Score it anew with case in evaluate.levels."
+        )
     name = "per_case.csv" if level == "case" else "per_image.csv"
     rows, unit = read_rows(path / name)
     settings = {key: summary.get(key) for key in (*SETTINGS, "preset")}

@@ -169,10 +169,21 @@ def evaluate_folders(
             raise
     merged = merge(scores, config)
     summary = summarise([merged], classes, config, preset, known)
+    if preset == "infnet" and maps is None:
+        summary["warnings"].append(
+            "no probabilities were given, so hard masks were cut at all thresholds; Inf-Net's tool "
+            "is given maps (--probabilities)."
+        )
+    texts = {"summary.md": markdown(f"{pred.name} against {ref.name}", summary)}
+    texts["summary.tex"] = latex(summary)
+    # From here on nothing can fail but the disk. What another evaluation left goes first, the
+    # summary, by which the folder is known, before all else.
+    for name in ("summary.json", "report.html", "per_case.csv"):
+        (out / name).unlink(missing_ok=True)
     write_rows(out / "per_image.csv", merged.images, merged.unit, config)
     if merged.cases:
         write_rows(out / "per_case.csv", merged.cases, merged.unit, config)
-    write_text(out / "summary.md", markdown(f"{pred.name} against {ref.name}", summary))
-    write_text(out / "summary.tex", latex(summary))
+    for name, text in texts.items():
+        write_text(out / name, text)
     write_json(out / "summary.json", summary)
     return summary

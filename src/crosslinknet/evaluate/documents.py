@@ -174,9 +174,11 @@ def markdown(title: str, summary: Mapping[str, Any]) -> str:
 def markdown_table(table: Table) -> str:
     """The lines of a table, without its caption."""
     lines = [table.header, ["---"] * len(table.header), *table.rows]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    )
+    return "\n".join(f"| {' | '.join(_markdown_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def latex(summary: Mapping[str, Any]) -> str:

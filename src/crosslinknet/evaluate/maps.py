@@ -57,6 +57,11 @@ def _read(path: Path, slice_axis: SliceAxis) -> NDArray[np.float32]:
     """(D, C, H, W) in [0, 1]."""
     values, _ = read_image(path, slice_axis)
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        if values.max() == 1:
+            raise LabelError(
+                f"{path} holds 0 and 1 in {8 * values.dtype.itemsize} bits, which as grey values "
+                "are next to nothing: a mask, perhaps. Give maps of probability."
+            )
         return (values / np.float32(np.iinfo(values.dtype).max)).astype(np.float32)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise LabelError(

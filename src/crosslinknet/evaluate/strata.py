@@ -18,6 +18,7 @@ from crosslinknet.metrics.registry import METRICS
 from crosslinknet.metrics.table import Row, aggregate
 
 SIZES = (0.0, 0.002, 0.006, 0.02, 0.06, 1.0)  # of the slice; 0.6 % is the paper's small target
+BUILT_IN = ("target_size", "slice_position")
 WORST = 10  # cases that are listed per class
 Groups = Mapping[str, Mapping[str, str]]  # column: {subject: group}
 
@@ -136,14 +137,22 @@ def read_groups(path: Path, subjects: Sequence[str]) -> Groups:
     """
     if not path.is_file():
         raise DataError(f"{path} is not there; expected a CSV table with subjects and groups.")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path} cannot be read as a CSV table in UTF-8 ({error}). Save it as one."
+        ) from error
     columns = [name for name in (lines[0] if lines else ()) if name and name != "subject"]
     if not lines or "subject" not in lines[0] or not columns:
         raise DataError(
             f"{path} needs a line of headings with the column subject and at least one more, "
             "such as subject,scanner."
         )
+    taken = [name for name in columns if name in BUILT_IN]
+    if taken:
+        raise DataError(f"{path}: {taken[0]!r} is a stratum of its own. Rename the column.")
     names = [line["subject"] for line in lines]
     twice = sorted({name for name in names if names.count(name) > 1})
     missing = sorted(set(subjects) - set(names))

@@ -89,7 +89,7 @@ def summarise(
             "unit": "subject",
             "subjects": subjects,
         },
-        "warnings": warnings_for(subjects),
+        "warnings": [*warnings_for(subjects), *_of_classes(merged.images, classes, subjects)],
         "levels": _levels(merged, classes, config),
         "folds": folds,
         "fold_means": _fold_means(folds),
@@ -97,6 +97,16 @@ def summarise(
         "worst": worst_images(merged.images, classes, config),
         "calibration": _calibration(merged, classes, config),
     }
+
+
+def _of_classes(rows: Sequence[Row], classes: Sequence[str], subjects: int) -> list[str]:
+    """Classes that fewer subjects have than there are."""
+    found = []
+    for name in classes:
+        own = {row.subject for row in rows if row.class_name == name and row.tp + row.fn}
+        if len(own) < subjects:
+            found += warnings_for(len(own), f"{name}, subjects with a target")
+    return found
 
 
 def _of_fold(scores: Scores, fold: int) -> Scores:

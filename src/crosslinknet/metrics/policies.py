@@ -14,6 +14,7 @@ MONAI: dict[str, tuple[Rule, Rule, Rule]] = {
     "iou": (OUT, OUT, 0.0),
     "hd": (OUT, float("inf"), float("inf")),
     "hd95": (OUT, OUT, OUT),
+    "asd": (OUT, float("inf"), float("inf")),
     "assd": (OUT, float("inf"), float("inf")),
     "nsd": (OUT, 0.0, 0.0),
 }
@@ -35,6 +36,8 @@ def drop(name: str, state: State) -> Rule:
 
 def one(name: str, state: State) -> Rule:
     """Two empty masks agree: 1, or no distance and no error; all else as ``worst``."""
+    if METRICS[name].tool and METRICS[name].needs != "distances":
+        return "formula"  # a tool's number stays what the tool says
     if state == "both_empty":
         return 1.0 if METRICS[name].higher_is_better else 0.0
     return worst(name, state)

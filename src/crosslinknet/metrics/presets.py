@@ -37,7 +37,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "monai": Preset(
         {
-            "metrics": ["dice", "iou", "hd", "hd95", "assd", "nsd"],
+            "metrics": ["dice", "iou", "hd", "hd95", "asd", "nsd"],
             "policy": "monai",
             "levels": ["case"],
             "average": "cases",
@@ -47,7 +47,7 @@ PRESETS: dict[str, Preset] = {
             ("IoU", "iou", "case"),
             ("HD", "hd", "case"),
             ("HD95", "hd95", "case"),
-            ("ASSD", "assd", "case"),
+            ("ASD", "asd", "case"),
             ("NSD", "nsd", "case"),
         ),
         "false alarms are left out of Dice; a miss or a false alarm makes HD infinite and is left "

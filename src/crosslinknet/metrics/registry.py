@@ -92,6 +92,7 @@ METRICS: dict[str, Metric] = {
         components.lesion_dice, "components", "Les. DSC", "fraction", True, (OUT, 0.0, 0.0)
     ),
     # What single tools print under the names Dice, Sen. and Spe.; not for claims of one's own.
+    "asd": Metric(surface.asd, "distances", "ASD", "distance", False, FAR, tool="MONAI"),
     "dice_released": Metric(
         overlap.dice_released, "counts", "Dice+1", "fraction", True, ALL, tool="released code"
     ),

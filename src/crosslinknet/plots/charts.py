@@ -201,7 +201,7 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> "Figure":
         bins: entries with confidence (mean probability), frequency (share of target) in 0..1 and
             pixels.
     """
-    figure, axes = chart(3.6, 3.6)
+    figure, axes = chart(4.8, 3.8)
     x = np.array([one["confidence"] for one in bins])
     y = np.array([one["frequency"] for one in bins])
     pixels = np.array([one["pixels"] for one in bins], dtype=float)

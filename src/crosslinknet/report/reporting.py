@@ -82,7 +82,7 @@ def _study(material: Material) -> str:
     config = material.config
     return (
         f"deep learning: {_network(material)}, which segments {', '.join(config.classes)}; "
-        f"{len(material.folds)}-fold cross-validation"
+        f"{len(material.tested)} of {len(material.folds)} folds of a cross-validation"
     )
 
 
@@ -196,12 +196,15 @@ def _metrics(material: Material) -> str:
 
 
 def _uncertainty(material: Material) -> str:
-    resamples = material.config.evaluate.bootstrap
-    if not resamples:
-        return "none: evaluate.bootstrap is 0"
+    interval = material.summary.get("interval")
+    if not interval or not interval["resamples"]:
+        return ""
+    several = len(material.tested) > 1
     return (
-        f"95 % BCa bootstrap intervals over subjects, {resamples} resamples; spread of the folds' "
-        "means beside them; one training per fold, so that the spread over seeds is unknown"
+        f"95 % intervals over subjects by {interval.get('method', 'percentile bootstrap')}, "
+        f"{interval['resamples']} resamples; "
+        + ("spread of the folds' means beside them; " if several else "one fold, no spread; ")
+        + "one training per fold, so that the spread over seeds is unknown"
     )
 
 
@@ -214,9 +217,11 @@ def _internal(material: Material) -> str:
     tested = material.tested
     if not tested:
         return ""
+    cases = len({row.case for row in material.rows})
+    every = material.manifest.get("data", {}).get("cases", cases)
     return (
-        f"{len(tested)} of {len(material.folds)} folds tested; every case once, by the model that "
-        "did not see its subject"
+        f"{len(tested)} of {len(material.folds)} folds tested, {cases} of {every} cases once each, "
+        "by the model that did not see their subjects"
     )
 
 
@@ -345,6 +350,16 @@ def _has(*names: str) -> Answer:
     return answer
 
 
+def _both(material: Material) -> str:
+    needs = {METRICS[name].needs for name in material.config.evaluate.metrics}
+    return _metrics(material) if {"counts", "distances"} <= needs else ""
+
+
+def _overlapping(material: Material) -> str:
+    exclusive = material.config.loss.classes == "softmax"
+    return "classes exclude each other" if exclusive else "classes may overlap (sigmoid)"
+
+
 def _sizes(material: Material) -> str:
     fractions = [row.target_fraction for row in material.rows if row.tp + row.fn]
     if not fractions:
@@ -394,9 +409,9 @@ def _resolution(material: Material) -> str:
 
 RELOADED: Sequence[Item] = (
     Item("FP1", "category of the problem", _category),
-    Item("FP2.1", "do boundaries matter in particular", _has("hd", "hd95", "assd", "nsd")),
-    Item("FP2.2", "does the volume matter", _has("volume_error", "over_rate", "under_rate")),
-    Item("FP2.3", "does the centre or centreline matter", _has("centroid_distance")),
+    Item("FP2.1", "do boundaries matter in particular", _unknown),
+    Item("FP2.2", "does the volume matter", _unknown),
+    Item("FP2.3", "does the centre or centreline matter", _unknown),
     Item("FP2.5", "are errors of unequal weight", _unknown),
     Item("FP2.7", "is calibration wanted", _unknown),
     Item("FP3.1-3.3", "small structures, and sizes that vary", _sizes),
@@ -406,8 +421,11 @@ RELOADED: Sequence[Item] = (
     Item("FP4.3", "how uncertain is the reference", _unknown),
     Item("FP4.5", "nested data: images of one subject", _nested),
     Item("FP4.6", "references without a target", _empties),
-    Item("FP5", "empty and overlapping predictions", _empties),
-    Item("metrics", "an overlap and a boundary metric, per class", _metrics),
+    Item("FP5", "predictions that may overlap", _overlapping),
+    Item("metrics", "an overlap and a boundary metric, per class", _both),
+    Item("boundary", "boundary metrics that were computed", _has("hd", "hd95", "assd", "nsd")),
+    Item("volume", "volume metrics that were computed", _has("volume_error", "over_rate")),
+    Item("centre", "metrics of the centre that were computed", _has("centroid_distance")),
     Item("aggregation", "level of averaging and spread", _uncertainty),
     Item("resolution", "spacing and grid of the scores", _resolution),
     Item("single cases", "values of every case published", lambda m: "fold_K/metrics.csv"),

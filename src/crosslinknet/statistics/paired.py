@@ -129,16 +129,18 @@ def adjust_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [replace(c, p_holm=float(q)) for c, q in zip(comparisons, adjusted, strict=True)]
 
 
-def warnings_for(subjects: int) -> list[str]:
-    """What a number of subjects cannot carry, a sentence each."""
+def warnings_for(subjects: int, what: str = "") -> list[str]:
+    """What a number of subjects cannot carry, a sentence each; ``what`` they are counted for."""
+    about = f"{what}: " if what else ""
     if subjects < 2:
-        return [f"{subjects} subject says nothing of others: there is no interval and no test."]
+        text = f"{subjects} subject says nothing of others: there is no interval and no test."
+        return [about + text]
     if subjects < FEW:
         least = 2.0 ** (1 - subjects)
         return [
-            f"{subjects} subjects are too few for a claim: even if all of them agree, the smallest "
-            f"p of the signed-rank test is {least:.3g}; intervals of so few are too narrow."
+            f"{about}{subjects} subjects are too few for a claim: even if all of them agree, the "
+            f"smallest p of the signed-rank test is {least:.3g}; their intervals are too narrow."
         ]
     if subjects < MANY:
-        return [f"{subjects} subjects: bootstrap intervals of so few tend to be too narrow."]
+        return [f"{about}{subjects} subjects: bootstrap intervals of so few tend to be too narrow."]
     return []
