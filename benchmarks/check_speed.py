@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def write_set(folder: Path, slices: int) -> None:
-    """Smooth shapes with noise, as a CT slice compresses; every person has an outline of its own."""
+    """Smooth shapes with noise, as a CT slice compresses; every person has an own outline."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIZE, :SIZE] / SIZE
     for part in ("images", "masks"):

@@ -2,8 +2,9 @@
 
 python scripts/write_presets.py RUN [RUN ...]      needs the runs' data
 
-The KiTS19 scorer's Dice is applied to the classes at hand. Masks are those of the runs' test cases; their probabilities are predicted again, each case by the
-model of its fold, for the convention that sweeps thresholds.
+The KiTS19 scorer's Dice is applied to the classes at hand. Masks are those of the runs' test
+cases; their probabilities are predicted again, each case by the model of its fold, for the
+convention that sweeps thresholds.
 """
 
 import argparse
