@@ -256,3 +256,10 @@ def test_a_picture_program_rotates_what_is_found(real_data):
     other = picture.rotate(8, Image.Resampling.BICUBIC, fillcolor=255)
     (pair,) = near_pairs(prints_of(np.array(picture), np.array(other)), limit=ALIKE)
     assert pair.difference < NEAR
+
+
+def test_slices_of_few_pixels_are_not_laid_upon_each_other_by_chance():
+    rng = np.random.default_rng(0)
+    for size in ((4, 5), (12, 10), (23, 60)):
+        noise = rng.integers(0, 256, (30, 1, *size), dtype=np.uint8)
+        assert near_pairs(fingerprints(noise), limit=ALIKE) == []

@@ -25,7 +25,7 @@ from crosslinknet.preprocess import fit_image, fit_mask, normalise
 from crosslinknet.readers import files_of, is_drawn, read_case, read_case_image
 
 FORMAT = 2  # raise it when the pixels of an entry would come out otherwise
-PRINTS_FORMAT = 2  # the same for fingerprints
+PRINTS_FORMAT = 3  # the same for fingerprints
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from crosslinknet.duplicates import ALIKE, Fingerprints, augmentation_names, joi
 from crosslinknet.files import read_json, sha256_of_json, write_json
 from crosslinknet.geometry import SliceAxis
 
-FORMAT = 2  # raise it when other pairs would be found
+FORMAT = 3  # raise it when other pairs would be found
 
 Links = tuple[tuple[str, str], ...]  # pairs of case ids
 

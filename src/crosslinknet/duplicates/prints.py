@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 SIDE = 32  # rows and columns of a thumbnail
 WIDE = 64  # rows and columns of the ranks; twice SIDE
+LEAST = 24  # rows and columns below which chance alone lays one slice upon another: no ranks
 LOW = 8  # frequencies in each direction that the hash looks at
 LEVELS = 4096  # grey values that ranks tell apart
 
@@ -33,7 +34,8 @@ class Fingerprints:
     Attributes:
         hashes: (D, 8) uint64, of the slice in each position of TURNS.
         thumbs: (D, 32, 32) uint8, averaged over areas, contrast stretched to 0..255.
-        ranks: (D, 64, 64) uint8, averaged over areas, share of darker pixels as 0..255.
+        ranks: (D, 64, 64) uint8, averaged over areas, share of darker pixels as 0..255; zeros of
+            slices smaller than LEAST.
         flat: (D,), slices without contrast or with next to nothing on them; they are never
             called a duplicate of anything.
     """
@@ -59,7 +61,9 @@ def fingerprints(images: NDArray[Any]) -> Fingerprints:
         grey = image.mean(axis=0, dtype=np.float32) if len(image) > 1 else image[0]  # (H, W)
         small = _averaged(grey)  # (64, 64) or None
         if small is not None:
-            thumbs[number], ranks[number] = _thumbnail(small), _ranks(small)
+            thumbs[number] = _thumbnail(small)
+            if min(grey.shape) >= LEAST:
+                ranks[number] = _ranks(small)
     flat = thumbs.reshape(len(thumbs), SIDE * SIDE)
     middle = np.median(flat, axis=1, keepdims=True)
     shown = (np.abs(flat - middle) > 16).sum(axis=1)
