@@ -95,6 +95,14 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch, step
     assert entries(tmp_path) == ["file.txt"]
 
 
+def test_a_file_in_the_place_of_a_folder_is_no_matter_of_space(tmp_path: Path):
+    (tmp_path / "taken").write_text("precious")
+    with pytest.raises(SystemProblem, match="Look at the folder and the rights to it") as caught:
+        write_text(tmp_path / "taken" / "file.txt", "new")
+    assert "Free some space" not in str(caught.value)
+    assert (tmp_path / "taken").read_text() == "precious"
+
+
 def test_a_disk_that_is_really_full_is_told(tmp_path: Path):
     full = Path("/dev/full")
     if not full.exists():

@@ -121,8 +121,10 @@ def _sync_folder(folder: Path) -> None:
 
 def _disk_problem(path: Path, error: OSError) -> SystemProblem:
     reason = error.strerror or str(error)
-    kept = " The file that was there before is untouched." if path.exists() else ""
+    kept = " The file that was there before is untouched." if path.is_file() else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "Free some space" if full else "Look at the folder and the rights to it,"
     return SystemProblem(
-        f"{path} could not be written ({reason}). Look at the folder, the rights to it and "
-        f"the space on its disk, or choose another one, then run the same command again.{kept}"
+        f"{path} could not be written ({reason}). {cure} or choose another folder, then "
+        f"run the same command again.{kept}"
     )
