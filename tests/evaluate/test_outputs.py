@@ -12,7 +12,14 @@ from PIL import Image
 from crosslinknet.config import DataConfig, EvaluateConfig
 from crosslinknet.errors import DataError, LabelError, ShapeError
 from crosslinknet.evaluate import evaluate_folders
-from crosslinknet.evaluate.documents import latex, markdown, paper_table, stratum_tables
+from crosslinknet.evaluate.documents import (
+    Table,
+    latex,
+    latex_table,
+    markdown,
+    paper_table,
+    stratum_tables,
+)
 from crosslinknet.metrics import PRESETS
 from crosslinknet.report import write_scores
 from tests.evaluate.test_evaluate import (
@@ -320,3 +327,18 @@ def test_names_cannot_break_a_markdown_page(folders, tmp_path):
     text = (folders[2] / "summary.md").read_text("utf-8")
     assert "A &amp; B &lt;b>" in text
     assert "x\\|y" in text
+
+
+def test_a_tables_note_for_latex_stands_below_it_so_that_it_wraps_and_keeps_its_smaller_than():
+    table = Table("", ("Class", "Dice (%)"), (("left_kidney", "90.1 (88.0 to 92.0)"),))
+    assert latex_table(table, "p < 0.05").splitlines() == [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"Class & Dice (\%) \\",
+        r"\midrule",
+        r"left\_kidney & 90.1 (88.0--92.0) \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\par\smallskip{\footnotesize p $<$ 0.05}",
+    ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crosslinknet import __version__, plots
 from crosslinknet.compare.result import Comparison, Interval, MethodScore, PairScore, Panel
-from crosslinknet.evaluate.documents import Table, latex_cells, markdown_table
+from crosslinknet.evaluate.documents import Table, booktabs, latex_cells, markdown_table
 from crosslinknet.files import write_json, write_text
 from crosslinknet.metrics.overlap import Floats
 from crosslinknet.report.markup import Html, count, e, figure, framed, join, table, tag
@@ -210,31 +210,16 @@ def _about(result: Comparison) -> str:
 
 def _latex(result: Comparison) -> str:
     """Methods by panels; the best is bold, those that differ from it bear a dagger."""
-    names = [one.name for one in result.panels[0].methods]
     header = ["", *(f"{panel.class_name}, {panel.heading}" for panel in result.panels)]
-    lines = [" & ".join(map(latex_cells, header)) + r" \\"]
-    for name in names:
-        cells = [latex_cells(name), *(_latex_cell(panel, name) for panel in result.panels)]
-        lines.append(" & ".join(cells) + r" \\")
+    rows = [
+        [latex_cells(one.name), *(_latex_cell(panel, one.name) for panel in result.panels)]
+        for one in result.panels[0].methods
+    ]
     note = (
         f"{_about(result)}. Mean over subjects with 95 % interval (BCa). Bold: best mean. Dagger: "
         "differs from the best, Wilcoxon signed-rank on subjects, Holm-corrected p < 0.05."
     )
-    columns = "l" + "r" * len(result.panels)
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{tabular}{" + columns + "}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\par\smallskip{\footnotesize " + latex_cells(note).replace("<", "$<$") + "}",
-            "",
-        ]
-    )
+    return booktabs([latex_cells(cell) for cell in header], rows, note)
 
 
 def _latex_cell(panel: Panel, name: str) -> str:

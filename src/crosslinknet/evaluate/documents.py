@@ -192,26 +192,24 @@ def latex(summary: Mapping[str, Any]) -> str:
 
 def latex_table(table: Table, note: str) -> str:
     """A table with booktabs' rules and the settings below it."""
-    lines = [
-        " & ".join(latex_cells(cell) for cell in row) + r" \\"
-        for row in (table.header, *table.rows)
-    ]
-    columns = "l" + "r" * (len(table.header) - 1)
+    header, *rows = [[latex_cells(cell) for cell in row] for row in (table.header, *table.rows)]
+    return booktabs(header, rows, note)
+
+
+def booktabs(header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> str:
+    """A table of cells that are LaTeX already, with a plain note below that wraps to the page."""
+    first, *lines = [" & ".join(row) + r" \\" for row in (header, *rows)]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
-            r"\begin{tabular}{" + columns + "}",
+            r"\begin{tabular}{l" + "r" * (len(header) - 1) + "}",
             r"\toprule",
-            lines[0],
+            first,
             r"\midrule",
-            *lines[1:],
+            *lines,
             r"\bottomrule",
-            r"\multicolumn{"
-            + str(len(table.header))
-            + r"}{l}{\footnotesize "
-            + latex_cells(note)
-            + r"}\\",
             r"\end{tabular}",
+            r"\par\smallskip{\footnotesize " + latex_cells(note).replace("<", "$<$") + "}",
             "",
         ]
     )
