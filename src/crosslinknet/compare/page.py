@@ -154,9 +154,9 @@ def tests_sentence(panel: Panel) -> str:
         parts.append(f"Friedman's test over all methods: p {_p(panel.friedman_p)}")
     if panel.rank_stability is not None:
         parts.append(
-            f"resampled orders correlate with this one by {panel.rank_stability:.2f} (Kendall)"
+            f"Resampled orders correlate with this one by {panel.rank_stability:.2f} (Kendall)"
         )
-    return f"{'; '.join(parts)}." if parts else ""
+    return f"{'. '.join(parts)}." if parts else ""
 
 
 def _differs(pair: PairScore) -> bool:
