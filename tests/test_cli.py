@@ -28,7 +28,7 @@ from crosslinknet.readers.coco_writer import coco_document
 Xln = Callable[..., tuple[int, str, str]]
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
 HEAVY = ("torch", "lightning", "monai", "matplotlib", "scipy", "rich", "nibabel", "PIL", "numpy")
-HELP_SECONDS = 0.3  # of CPU; 0.15 on an idle machine
+MOST_MODULES = 400  # Python alone has 70, torch 1,500: a count is as quick on a busy machine
 
 
 @pytest.fixture
@@ -64,22 +64,15 @@ def test_help_comes_at_once_and_loads_nothing_heavy(command: str):
         "try: main()\n"
         "finally: print('LOADED', *sys.modules, file=sys.stderr)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    text, loaded = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdout.close()
-    process.stderr.close()
-    assert process.returncode == 0
-    assert f"Example: xln {command}".rstrip() in text
-    modules = {name.partition(".")[0] for name in loaded.split()}
+    assert f"Example: xln {command}".rstrip() in process.stdout
+    loaded = process.stderr.split()
+    modules = {name.partition(".")[0] for name in loaded}
     assert "crosslinknet" in modules
     assert modules.isdisjoint(HEAVY)
-    assert usage.ru_utime + usage.ru_stime < HELP_SECONDS
+    assert len(loaded) < MOST_MODULES
 
 
 def test_help_of_every_command_names_all_of_its_options(xln: Xln):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crosslinknet.errors import LabelError, UsageError
 
 MOST_VALUES = 255  # codes are uint8 and 0 is background
+FEW = 8  # codes of a class that are compared one by one, faster than a table
 UNKNOWN = 255  # among the codes of a mask of bytes: a value that is not named
 
 
@@ -89,7 +90,11 @@ def encode(mask_values: NDArray[np.integer], table: LabelTable, name: str) -> ND
         LabelError: values that the label map does not name; all are listed with their pixels.
     """
     known = np.array((0, *table.values), dtype=np.int64)
-    if mask_values.dtype == np.uint8 and len(known) <= UNKNOWN:  # most masks: bytes to bytes
+    if table.values == tuple(range(1, len(known))):  # most masks: values are their own codes
+        lowest, highest = mask_values.min(initial=0), mask_values.max(initial=0)
+        if lowest >= 0 and highest < len(known):
+            return mask_values.astype(np.uint8, copy=False)
+    if mask_values.dtype == np.uint8 and len(known) <= UNKNOWN:
         every = np.arange(256)
         codes = np.searchsorted(known, every).clip(max=len(known) - 1)
         code_of = np.where(known[codes] == every, codes, UNKNOWN).astype(np.uint8)
@@ -112,8 +117,14 @@ def split_classes(codes: NDArray[np.integer], table: LabelTable) -> NDArray[np.b
     array([[0, 1, 1],
            [0, 1, 0]])
     """
-    masks = [np.take(members, codes) for members in table.member.T]
-    return np.stack(masks)
+    masks = np.zeros((len(table.classes), *codes.shape), dtype=bool)
+    for mask, members in zip(masks, table.member.T, strict=True):
+        own = np.flatnonzero(members)
+        if len(own) > FEW:
+            np.take(members, codes, out=mask)
+        for code in own if len(own) <= FEW else ():
+            mask |= codes == code
+    return masks
 
 
 def decode(scores: NDArray[np.floating], table: LabelTable) -> NDArray[np.uint8]:

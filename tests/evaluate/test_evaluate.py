@@ -24,6 +24,9 @@ from crosslinknet.evaluate import (
 )
 from crosslinknet.labels import label_table
 from crosslinknet.metrics import METRICS, evaluate
+from crosslinknet.readers import read_case_mask, write_mask
+from tests.readers.dicoms import write_series
+from tests.readers.test_dicom_seg import write_seg
 
 SCHEMA = json.loads(
     (Path(__file__).resolve().parents[2] / "docs" / "summary.schema.json").read_text("utf-8")
@@ -506,3 +509,84 @@ def test_a_real_volume_against_a_moved_copy_is_scored_in_millimetres(real_data, 
         cell = summary["levels"]["case"][name]["metrics"]
         assert 0.5 < cell["dice"]["mean"] < 1
         assert cell["hd"]["mean"] == pytest.approx(float(file.header.get_zooms()[0]), abs=0.5)
+
+
+def write_seg_of(folder, sources, name, pixels):
+    """A SEG of pixels (Z, Y, X) named as the case."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_seg(folder / f"{name}.dcm", sources, pixels, labels=("Lesion",))
+
+
+def test_dicom_seg_is_scored_against_nifti_and_against_another_seg(tmp_path):
+    target, pred = np.zeros((2, 4, 20, 24), np.uint8)
+    target[1], pred[1] = TARGET, PRED
+    pred[2] = TARGET  # a slice of false alarm
+    sources = write_series(tmp_path / "ct", np.zeros(target.shape, np.int16))
+    for side, mask in (("p", pred), ("r", target)):
+        seg = write_seg_of(tmp_path / side, sources, "scan", mask)
+        case = CaseFiles("scan", "scan", (Path(sources[0]),), seg)
+        codes, grid = read_case_mask(case, DataConfig(root=tmp_path, label_map=LESION), "axial")
+        (tmp_path / f"{side}_nifti").mkdir()
+        write_mask(
+            tmp_path / f"{side}_nifti" / "scan.nii.gz", codes, label_table(LESION), grid, None
+        )
+    sides = [("p", "p_nifti"), ("r", "r_nifti")]
+    whole, *others = (
+        score(tmp_path / p, tmp_path / r, tmp_path / f"o_{p}_{r}")
+        for p in sides[0][::-1]
+        for r in sides[1][::-1]
+    )
+    assert whole["levels"]["image"]["lesion"]["metrics"]["dice"]["mean"] == 0.7 / 2
+    assert whole["distance_unit"] == "mm"
+    for other in others:
+        mine = other["levels"]["case"]["lesion"]
+        assert mine["metrics"]["dice"] == whole["levels"]["case"]["lesion"]["metrics"]["dice"]
+        assert mine["metrics"]["hd95"] == whole["levels"]["case"]["lesion"]["metrics"]["hd95"]
+    # Two SEGs alone do not tell of the slices above and below that both leave out.
+    assert [o["levels"]["image"]["lesion"]["counts"]["n_both_empty"] for o in others] == [2, 2, 0]
+
+
+def write_labelme(folder, name, label, low, high, size=(20, 24)):
+    """A rectangle from corner to corner, (x, y)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = {"label": label, "points": [low, high], "shape_type": "rectangle"}
+    content = {"shapes": [shape], "imageHeight": size[0], "imageWidth": size[1]}
+    (folder / f"{name}.json").write_text(json.dumps(content), "utf-8")
+    return folder
+
+
+def test_labelme_outlines_are_scored_against_masks_and_against_each_other(tmp_path):
+    drawn = write_labelme(tmp_path / "r", "a", "lesion", (5, 4), (15, 10))
+    other = write_labelme(tmp_path / "p", "a", "lesion", (8, 4), (18, 10))
+    (other / "dataset.json").write_text('{"labels": {}}', "utf-8")  # of nnU-Net; no mask
+    pixels = write_png(tmp_path / "png", a=PRED)
+    names = {"lesion": ["lesion"]}
+    for pred in (other, pixels):
+        found = score(pred, drawn, tmp_path / f"o_{pred.name}", names)
+        assert found["levels"]["image"]["lesion"]["metrics"]["dice"]["mean"] == pytest.approx(0.7)
+
+
+def test_outlines_whose_sizes_differ_have_no_pixels_in_common(tmp_path):
+    drawn = write_labelme(tmp_path / "r", "a", "lesion", (5, 4), (15, 10))
+    other = write_labelme(tmp_path / "p", "a", "lesion", (8, 4), (18, 10), size=(20, 25))
+    with pytest.raises(DataError, match="do not state one size of their image"):
+        score(other, drawn, tmp_path / "o", {"lesion": ["lesion"]})
+
+
+def test_without_a_label_map_one_or_255_is_foreground_and_never_both(tmp_path):
+    def found(**masks):
+        pred, ref = write_png(tmp_path / "p", a=PRED), write_png(tmp_path / "r", **masks)
+        data = DataConfig(root=ref)
+        config = EvaluateConfig(metrics=["dice"])
+        return evaluate_folders(pred, ref, tmp_path / "o", data=data, config=config)
+
+    for factor in (1, 255):
+        level = found(a=TARGET * factor)["levels"]["image"]["foreground"]
+        assert level["metrics"]["dice"]["mean"] == 0.7
+    both = TARGET.copy()
+    both[0, 0] = 255
+    with pytest.raises(LabelError, match=r"a\.png holds 1 and 255"):
+        found(a=both)
+    both[both == 1] = 7
+    with pytest.raises(LabelError, match="holds 7"):
+        found(a=both)

@@ -265,6 +265,10 @@ def test_the_page_loads_nothing_and_shows_every_part(folders, tmp_path):
     files = sorted(path.name for path in (folders[2] / "figures").iterdir())
     assert files == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     assert page == write_scores(folders[2]).read_text("utf-8")
+    score(*folders)  # without probabilities
+    write_scores(folders[2])
+    files = sorted(path.name for path in (folders[2] / "figures").iterdir())
+    assert files == [f"{name}.{kind}" for name in names[:2] for kind in ("png", "svg")]
 
 
 def test_a_folder_without_scores_has_no_page(tmp_path):

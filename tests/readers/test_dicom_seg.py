@@ -13,7 +13,14 @@ from crosslinknet.config import DataConfig, ImageConfig
 from crosslinknet.errors import DataError, LabelError
 from crosslinknet.geometry import Grid
 from crosslinknet.labels import label_table
-from crosslinknet.readers import count_values, dicom_seg, read_case, read_case_mask, read_image
+from crosslinknet.readers import (
+    count_values,
+    dicom_seg,
+    read_case,
+    read_case_mask,
+    read_image,
+    write_mask,
+)
 from tests.readers.dicoms import PHOTO, dataset, enhanced, place, save, write_series
 
 BINARY, FRACTIONAL, LABELMAP = hd.seg.SegmentationTypeValues
@@ -342,3 +349,49 @@ def test_the_grid_of_the_image_decides_where_pixels_come_to_lie(tmp_path):
     mask = dicom_seg.draw(seg, path, grid, label_table({"a": [1]}), "error")
     d, h, w = np.argwhere(mask)[0]
     np.testing.assert_allclose((grid.affine @ (d, h, w, 1))[:3], (-4 * 0.5, 0, 0), atol=1e-9)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", 2])
+def test_two_segs_alone_lie_on_the_smallest_grid_that_holds_both(tmp_path, sources, plane):
+    one, two = np.zeros((2, 4, 3, 5), np.uint8)
+    one[0, 1, 2] = one[1, 0, 0] = 1  # frames 0 and 1
+    two[3, 2, 4] = two[1, 0, 0] = 1  # frames 1 and 3
+    segs = [
+        write_seg(tmp_path / f"{n}.dcm", sources_in_order(sources), mask, labels=("Liver",))
+        for n, mask in enumerate((one, two))
+    ]
+    grid = dicom_seg.own_grid(segs, plane)
+    _, whole = read_image(Path(sources[0]), plane)
+    assert grid.shape == whole.shape
+    np.testing.assert_allclose(grid.affine, whole.affine, atol=1e-6)
+    table = label_table({"a": [1]})
+    for seg, other in (segs, segs[::-1]):
+        here = dicom_seg.draw(seg, other, grid, table, "error")
+        there = dicom_seg.draw(seg, Path(sources[0]), whole, table, "error")
+        np.testing.assert_array_equal(here, there)
+
+
+def test_slices_that_both_segs_leave_out_do_not_change_the_distance_of_slices(tmp_path):
+    image = np.zeros((13, 3, 5), np.int16)
+    sources = write_series(tmp_path / "ct", image)
+    mask = np.zeros((13, 3, 5), np.uint8)
+    mask[[0, 5, 12], 1, 1] = 1  # 5 and 7 slices apart: only single slices divide both
+    seg = write_seg(tmp_path / "a.dcm", sources, mask, labels=("Liver",))
+    grid = dicom_seg.own_grid([seg], "axial")
+    assert grid.shape == (13, 3, 5)
+    assert grid.spacing == pytest.approx((3.0, 0.7, 0.5))
+    drawn = dicom_seg.draw(seg, seg, grid, label_table({"a": [1]}), "error")
+    np.testing.assert_array_equal(drawn, mask)
+
+
+def test_a_seg_is_drawn_on_the_grid_of_a_nifti_file(tmp_path, sources, numbers):
+    seg = write_seg(tmp_path / "seg.dcm", sources, numbers)
+    codes_, grid = read_case_mask(files(sources, seg), data(), "axial")
+    write_mask(tmp_path / "a.nii.gz", codes_, label_table({"a": [1], "b": [2]}), grid, None)
+    again, _ = read_case_mask(CaseFiles("a", "a", (tmp_path / "a.nii.gz",), seg), data(), "axial")
+    np.testing.assert_array_equal(again, codes_)
+
+
+def sources_in_order(sources):
+    """The files of a series from the lowest slice to the highest."""
+    return sorted(sources, key=lambda path: pydicom.dcmread(path).ImagePositionPatient[2])

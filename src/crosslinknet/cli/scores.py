@@ -22,7 +22,7 @@ def evaluate(
         typer.Option(
             metavar="CLASS=VALUES",
             help="Class and its mask values, as tumour=2 or infection=1,2; repeatable. "
-            "Default: foreground=1.",
+            "Default: foreground=1, or 255 in its place.",
         ),
     ] = None,
     config: Annotated[

@@ -52,9 +52,12 @@ def write_documents(result: Comparison, values: Sequence[Floats], out: Path) -> 
         SystemProblem: the disk refuses.
     """
     drawn = [figures_of(p, own) for p, own in zip(result.panels, values, strict=True)]
-    for panel, several in zip(result.panels, drawn, strict=True):
-        for name, (one, _) in several.items():
-            plots.save(one, out / "figures" / f"{panel.metric}_{panel.class_name}_{name}")
+    figures = {
+        f"{panel.metric}_{panel.class_name}_{name}": one
+        for panel, several in zip(result.panels, drawn, strict=True)
+        for name, (one, _) in several.items()
+    }
+    plots.save(figures, out / "figures")
     write_text(out / "comparison.md", _markdown(result))
     write_text(out / "comparison.tex", _latex(result))
     write_text(out / "comparison.html", _page(result, drawn, out.resolve().name))

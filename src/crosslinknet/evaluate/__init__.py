@@ -17,12 +17,14 @@ from crosslinknet.errors import DataError, UsageError
 from crosslinknet.evaluate.documents import Table, latex, level_table, markdown, preset_table
 from crosslinknet.evaluate.maps import read_maps
 from crosslinknet.evaluate.pairs import (
+    EITHER,
     checked_spacing,
     common_spacing,
     listed,
     masks_in,
     pairs,
-    read_prediction,
+    read_pair,
+    refuse_both,
     subject_of,
 )
 from crosslinknet.evaluate.rows import COLUMNS, read_rows, write_rows
@@ -113,8 +115,9 @@ def evaluate_folders(
         pred: folder of predictions.
         ref: folder of references.
         out: folder for ``per_image.csv``, ``per_case.csv``, ``summary.json``, ``.md`` and ``.tex``.
-        data: ``label_map``; ``threshold`` for the references; ``subject``, a regular
-            expression searched in the reference's file name, else each file is a subject.
+        data: ``label_map``, by default 1, or 255 in its place, is foreground; ``threshold`` for
+            the references; ``subject``, a regular expression searched in the reference's file
+            name, else each file is a subject.
         config: metrics, policy, levels, what metrics need to know, number of resamples.
         spacing: (dy, dx) or (dz, dy, dx) in mm; overrides what the files say.
         slice_axis: of volumes, as in ``image.slice_axis``.
@@ -133,6 +136,9 @@ def evaluate_folders(
             unknown values (LabelError) or differ in grid (ShapeError).
         UsageError: unknown metric or an impossible spacing.
     """
+    either = "label_map" not in data.model_fields_set and data.threshold is pred_threshold is None
+    if either:
+        data = data.model_copy(update={"label_map": EITHER})
     classes = list(data.label_map)
     check_settings(config, classes)
     stated = None if spacing is None else checked_spacing(spacing)
@@ -141,17 +147,20 @@ def evaluate_folders(
 
     def score(name: str, pred_file: Path, target_file: Path) -> Scores:
         subject = subject_of(target_file, data.subject)
-        target, target_grid = read_mask(target_file, slice_axis, table, data.threshold)
-        codes, pred_grid = read_prediction(pred_file, slice_axis, table, pred_threshold)
-        if spacing is not None and len(spacing) == 2 and target_grid.shape[0] > 1:
+        codes, target, step = read_pair(
+            pred_file, target_file, data, slice_axis, pred_threshold, stated
+        )
+        if spacing is not None and len(spacing) == 2 and len(target) > 1:
             raise UsageError(
-                f"{target_file} is a volume of {target_grid.shape[0]} slices and spacing "
-                f"{list(spacing)} has no distance of slices; give dz, dy, dx."
+                f"{target_file} is a volume of {len(target)} slices and spacing {list(spacing)} "
+                "has no distance of slices; give dz, dy, dx."
             )
-        step = common_spacing(pred_file, pred_grid, target_file, target_grid, stated)
+        if either:
+            for file, found in ((pred_file, codes), (target_file, target)):
+                refuse_both(found, file)
         probs = None
         if maps is not None:
-            probs = read_maps(maps, name, classes, target_grid.shape, slice_axis)
+            probs = read_maps(maps, name, classes, target.shape, slice_axis)
         return score_case(codes, target, table, step, name, subject, None, config, probs)
 
     jobs = [(name, *files) for name, files in pairs(pred, ref).items()]

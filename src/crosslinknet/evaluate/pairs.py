@@ -4,18 +4,31 @@ Order: files by name, reading, the common grid and spacing, subjects, lists in m
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crosslinknet.config import DataConfig
 from crosslinknet.datasets.folders import ENDINGS
-from crosslinknet.errors import CrosslinkError, DataError, ShapeError, UsageError
+from crosslinknet.errors import CrosslinkError, DataError, LabelError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
-from crosslinknet.labels import LabelTable
-from crosslinknet.readers import is_image, read_mask, stem_of
+from crosslinknet.labels import label_table
+from crosslinknet.readers import (
+    DRAWN,
+    is_drawn,
+    is_image,
+    read_drawn,
+    read_mask,
+    stem_of,
+    suffix_of,
+)
+from crosslinknet.readers.polygons import looks_like
 
+Codes = NDArray[np.uint8]
+EITHER: dict[str, list[int | str]] = {"foreground": [1, 255]}  # where no label map is stated
 Spacing = tuple[float, float, float]
 
 
@@ -23,7 +36,7 @@ def masks_in(folder: Path) -> dict[str, Path]:
     """Mask files of a folder by name without suffix; files of other kinds are passed over."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give a folder of masks, one file per case.")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and is_image(path))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _is_mask(path))
     masks: dict[str, Path] = {}
     for path in files:
         name = stem_of(path)
@@ -35,8 +48,8 @@ def masks_in(folder: Path) -> dict[str, Path]:
         masks[name] = path
     if not masks:
         raise DataError(
-            f"{folder} holds no mask that can be read (PNG, TIFF, BMP, JPG, NIfTI, MHA or "
-            "NRRD); give the folder that holds the mask files themselves."
+            f"{folder} holds no mask that can be read (PNG, TIFF, BMP, JPG, NIfTI, MHA, NRRD, "
+            "DICOM SEG or labelme); give the folder that holds the mask files themselves."
         )
     return masks
 
@@ -77,14 +90,91 @@ def _without_ending(files: Mapping[str, Path]) -> dict[str, Path]:
     return plain if len(plain) == len(files) else {}
 
 
-def read_prediction(
-    path: Path, slice_axis: SliceAxis, table: LabelTable, threshold: int | None
-) -> tuple[NDArray[np.uint8], Grid]:
-    """As ``read_mask``; errors name the setting that holds for predictions."""
+def _is_mask(path: Path) -> bool:
+    """Files of pixels and labelme files; other JSON lies beside many predictions."""
+    return is_image(path) or (path.suffix.lower() == ".json" and looks_like(path, "shapes"))
+
+
+def read_pair(
+    pred: Path,
+    target: Path,
+    data: DataConfig,
+    slice_axis: SliceAxis,
+    pred_threshold: int | None,
+    stated: Spacing | None,
+) -> tuple[Codes, Codes, Spacing | None]:
+    """Read a prediction and its reference as codes (D, H, W) on one grid.
+
+    Segments and outlines (DICOM SEG, labelme) are drawn on the grid of the other mask; where both
+    are such, on the smallest grid that holds the two.
+
+    Args:
+        pred: the prediction.
+        target: the reference.
+        data: what values mean, and the threshold of references.
+        slice_axis: of volumes.
+        pred_threshold: in the place of ``data.threshold``, for predictions.
+        stated: (dz, dy, dx) by the user, else None.
+
+    Returns:
+        Codes of both, and (dz, dy, dx) in mm, None where it is not known.
+
+    Raises:
+        DataError: not readable, or not on one grid (ShapeError).
+    """
+    table = label_table(data.label_map)
+    theirs = data.model_copy(update={"threshold": pred_threshold})
+    drawn = is_drawn(pred), is_drawn(target)
+    if drawn == (False, False):
+        targets, grid = read_mask(target, slice_axis, table, data.threshold)
+        with _prediction_named():
+            preds, own = read_mask(pred, slice_axis, table, pred_threshold)
+        return preds, targets, common_spacing(pred, own, target, grid, stated)
+    if drawn == (True, False):
+        targets, grid = read_mask(target, slice_axis, table, data.threshold)
+    elif drawn == (False, True):
+        with _prediction_named():
+            preds, grid = read_mask(pred, slice_axis, table, pred_threshold)
+    else:
+        grid = _grid_of_both(pred, target, slice_axis)
+    if drawn[0]:
+        with _prediction_named():
+            preds = read_drawn(pred, target, grid, theirs)
+    if drawn[1]:
+        targets = read_drawn(target, pred, grid, data)
+    return preds, targets, stated or grid.spacing
+
+
+def refuse_both(codes: Codes, path: Path) -> None:
+    """Without a label map 1 or 255 is foreground; a file with both means two things by them.
+
+    Raises:
+        LabelError: both occur.
+    """
+    if codes.max(initial=0) == len(EITHER["foreground"]) and (codes == 1).any():
+        raise LabelError(
+            f"{path} holds 1 and 255, so it is not clear what is foreground. State a label map: "
+            "{foreground: [1], other: [255]}, say."
+        )
+
+
+@contextmanager
+def _prediction_named() -> Iterator[None]:
+    """Errors name the setting that holds for predictions."""
     try:
-        return read_mask(path, slice_axis, table, threshold)
+        yield
     except CrosslinkError as error:
         raise type(error)(str(error).replace("data.threshold", "pred_threshold")) from error
+
+
+def _grid_of_both(pred: Path, target: Path, slice_axis: SliceAxis) -> Grid:
+    drawing = DRAWN[suffix_of(pred)]
+    if drawing is not DRAWN[suffix_of(target)]:
+        raise DataError(
+            f"{pred} and {target} hold outlines or segments of different kinds, which have no "
+            "pixels in common to lie on. Give one of them as pixels, as NIfTI or PNG."
+        )
+    return drawing.own_grid((pred, target), slice_axis)
 
 
 def common_spacing(

@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 def states_of(counts: Counts) -> NDArray[np.intp]:
     """Which side of each pair is empty, as a position in STATES."""
     no_pred, no_target = counts.pred == 0, counts.target == 0
-    return np.select([no_pred & no_target, no_target, no_pred], [1, 2, 3], default=0)
+    return np.where(no_target, np.where(no_pred, 1, 2), np.where(no_pred, 3, 0))
 
 
 def score_counts(counts: Counts, config: EvaluateConfig) -> dict[str, Floats]:
@@ -122,6 +122,8 @@ def _with_policy(
 ) -> Floats:
     """Replace the values of pairs with an empty side by what the policy says."""
     values = np.array(raw, dtype=np.float64)
+    if not states.any():  # both masks are there, always: every policy takes the formula
+        return values
     for position, state in enumerate(STATES):
         rule = POLICIES[config.policy](name, state)
         if rule != "formula":

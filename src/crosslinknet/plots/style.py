@@ -8,6 +8,7 @@ Order: the palette, ``svg``, ``save``, an empty chart.
 import base64
 import io
 import re
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ PALETTE: dict[str, str] = {
     "purple": "#a8508c",
 }
 REFERENCE, PREDICTION = "#56b4e9", "#ffb000"  # on grey images, light enough with a dark rim
-DPI = 300  # of pictures for print
+DPI, KINDS = 300, ("svg", "png")  # of figures for print
+MARK = "crosslinknet"  # in every file, so that the next call knows which are ours
 
 LINES: tuple[tuple[str, Any, float], ...] = (
     ("ink", "-", 1.8),
@@ -78,22 +80,29 @@ def svg(figure: "Figure", name: str, label: str) -> str:
     return text.replace("<svg", start, 1)
 
 
-def save(figure: "Figure", path: Path) -> list[Path]:
-    """Write a figure for print: ``path`` with the suffixes .svg and .png, each in one piece.
+def save(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
+    """Write figures for print, each as NAME.svg and NAME.png, in one piece.
+
+    What an earlier call wrote into the folder and this one does not is removed; files of others
+    stay, whatever they are called.
+
+    Args:
+        figures: by name.
+        folder: is made where it is missing.
+
+    Returns:
+        The files written.
 
     Raises:
         SystemProblem: the disk refuses.
     """
-    from matplotlib import rc_context
-
-    files = []
-    for kind in ("svg", "png"):
-        buffer = io.BytesIO()
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
-            metadata = {"Date": None} if kind == "svg" else {"Software": None}
-            figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=metadata)
-        files.append(path.with_suffix(f".{kind}"))
-        write_bytes(files[-1], buffer.getvalue())
+    files = [_save(one, folder / name, kind) for name, one in figures.items() for kind in KINDS]
+    for path in sorted(folder.glob("*")):
+        if path.suffix[1:] in KINDS and path not in files and path.is_file():
+            with path.open("rb") as file:
+                ours = MARK.encode() in file.read(2000)
+            if ours:
+                path.unlink()
     return files
 
 
@@ -127,6 +136,17 @@ def legend(axes: "Axes", columns: int) -> None:
         loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=8,
         labelcolor=PALETTE["ink"], borderaxespad=0.2, handlelength=2.2, columnspacing=1.2,
     )  # fmt: skip
+
+
+def _save(figure: "Figure", path: Path, kind: str) -> Path:
+    from matplotlib import rc_context
+
+    buffer, target = io.BytesIO(), path.with_name(f"{path.name}.{kind}")
+    about = {"Date": None, "Creator": MARK} if kind == "svg" else {"Software": MARK}
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
+        figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=about)
+    write_bytes(target, buffer.getvalue())
+    return target
 
 
 def _small_png(data: str) -> str:

@@ -6,7 +6,7 @@ values nobody stated), then the formats: ``image``, ``nifti``, ``dicom``, ``itk`
 the masks that are drawn: ``polygons``, ``dicom_seg``.
 """
 
-from crosslinknet.readers.cases import read_case, read_case_image, read_case_mask
+from crosslinknet.readers.cases import read_case, read_case_image, read_case_mask, read_drawn
 from crosslinknet.readers.formats import (
     DRAWN,
     READERS,
@@ -46,6 +46,7 @@ __all__ = [
     "read_case",
     "read_case_image",
     "read_case_mask",
+    "read_drawn",
     "read_image",
     "read_mask",
     "read_raw_mask",

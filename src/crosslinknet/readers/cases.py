@@ -135,17 +135,10 @@ def _whole_mask(
 def _read_codes(
     path: Path, files: CaseFiles, data: DataConfig, slice_axis: SliceAxis
 ) -> tuple[NDArray[np.uint8], Grid]:
-    table = label_table(data.label_map)
     if is_drawn(path):
-        if data.threshold is not None:
-            raise UsageError(
-                f"data.threshold is {data.threshold}, but {path} holds outlines, not grey values. "
-                "Remove it, and name the labels in data.label_map."
-            )
         _, grid = read_image(files.images[0], slice_axis)
-        drawing = DRAWN[suffix_of(path)]
-        values = drawing.draw(path, files.images[0], grid, table, data.overlap)
-        return encode(values, table, f"{path} ({files.images[0].name})"), grid
+        return read_drawn(path, files.images[0], grid, data), grid
+    table = label_table(data.label_map)
     if table.names:
         raise LabelError(
             f"{path} holds numbers, but data.label_map names labels: {', '.join(table.names)}. "
@@ -156,6 +149,24 @@ def _read_codes(
         others, other_grid = read_mask(further, slice_axis, table, data.threshold)
         codes = joined(codes, grid, others, other_grid, further, files, data.overlap)
     return codes, grid
+
+
+def read_drawn(path: Path, image: Path, grid: Grid, data: DataConfig) -> NDArray[np.uint8]:
+    """Draw outlines or segments on the grid of their image: codes (D, H, W).
+
+    Raises:
+        UsageError: ``data.threshold``, which is for grey values.
+        LabelError: labels that ``data.label_map`` does not hold.
+        DataError: everything of ``Drawing.draw``.
+    """
+    if data.threshold is not None:
+        raise UsageError(
+            f"data.threshold is {data.threshold}, but {path} holds outlines, not grey values. "
+            "Remove it, and name the labels in data.label_map."
+        )
+    table = label_table(data.label_map)
+    values = DRAWN[suffix_of(path)].draw(path, image, grid, table, data.overlap)
+    return encode(values, table, f"{path} ({image.name})")
 
 
 def joined(

@@ -6,7 +6,7 @@ do not coincide with those of the image is an error. Binary segments, fractional
 of the largest value counts) and label maps. A value is the SegmentNumber; a label map of the config
 that holds names means the SegmentLabels.
 Source: DICOM PS3.3, A.51 (Segmentation IOD), C.8.20.2.
-Order: draw and count, then what is read, and where frames lie.
+Order: draw, count and own_grid, then what is read, and where frames lie.
 """
 
 from collections import Counter
@@ -19,18 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosslinknet.errors import DataError, LabelError
-from crosslinknet.geometry import Grid
+from crosslinknet.geometry import Grid, SliceAxis
 from crosslinknet.labels import LabelTable
 from crosslinknet.readers.dicom_head import (
     SEGMENTATION,
     Frame,
     errors_named,
     frames_of,
+    has_magic,
     pydicom,
     read_head,
 )
 from crosslinknet.readers.dicom_series import PARALLEL, TOLERANCE
 from crosslinknet.readers.guard import MOST_PIXELS
+from crosslinknet.readers.volumes import turn_volume
 
 TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
 
@@ -113,6 +115,46 @@ def count(path: Path, image: Path, grid: Grid) -> dict[int | str, int]:
     return background | dict(counts.most_common())
 
 
+def own_grid(paths: Sequence[Path], slice_axis: SliceAxis) -> Grid:
+    """The smallest grid that holds the frames of SEGs of one series, which is not at hand.
+
+    Frames without a marked pixel may be left out of a SEG, so slices above and below the outermost
+    frames are not known; those between them all are there.
+
+    Raises:
+        DataError: no SEG, frames without a place, or further apart than a series reaches.
+    """
+    heads = [read_head(read_segments(path).path) for path in paths]
+    frames = [
+        (*_plane(frame, head.path), head.shape, frame.distance)
+        for head in heads
+        for frame in head.frames
+    ]
+    origin, down, across, _, distance = frames[0]
+    normal = np.cross(across, down)
+    normal /= max(float(np.linalg.norm(normal)), 1e-9)
+    heights = [float((position - origin) @ normal) for position, *_ in frames]  # mm
+    axes = np.stack([across, down, normal * _distance(heights, distance)], axis=1)
+    corners = [
+        corner
+        for position, d, a, (height, width), _ in frames
+        for corner in (position, position + d * (height - 1) + a * (width - 1))
+    ]
+    with errors_named(paths[0]):  # directions that span no plane
+        places = np.linalg.solve(axes, np.transpose(corners) - origin[:, None])  # (3, 2 * frames)
+    low, high = np.rint(places.min(axis=1)), np.rint(places.max(axis=1))
+    columns, rows, slices = (int(n) for n in high - low + 1)
+    if columns * rows * slices > MOST_PIXELS:
+        raise DataError(
+            f"{' and '.join(map(str, paths))} would need a grid of {slices} x {rows} x {columns} "
+            "voxels to lie on. Pair SEGs of one series."
+        )
+    lps = np.eye(4)
+    lps[:3, :3], lps[:3, 3] = axes, origin + axes @ low
+    nothing = np.broadcast_to(np.uint8(0), (columns, rows, slices))
+    return turn_volume(nothing, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, slice_axis)[1]
+
+
 def read_segments(path: Path) -> Segments:
     """Read what a SEG says of itself.
 
@@ -145,8 +187,13 @@ def read_segments(path: Path) -> Segments:
 
 
 def _refuse_other_series(about: Segments, image: Path) -> None:
+    if not has_magic(image):  # other formats name no series; their affine says where they lie
+        return
     head = read_head(image)
-    if not about.belongs_to(head.series, head.reference):
+    related = about.belongs_to(head.series, head.reference)
+    if head.kind in SEGMENTATION:  # another SEG, in whose series both may lie
+        related = about.reference == head.reference or not (about.reference and head.reference)
+    if not related:
         raise DataError(
             f"{about.path} describes series {', '.join(sorted(about.series)) or 'unnamed'} in the "
             f"frame of reference {about.reference or 'unnamed'}, but {image} is of series "
@@ -245,35 +292,56 @@ def _placed(
     path: Path,
 ) -> tuple[NDArray[np.intp], ...]:
     """Pixels of a frame as pixels (d, h, w) of the grid."""
-    if frame.position is None or frame.orientation is None or frame.spacing is None:
-        raise DataError(
-            f"{path} has frames without position, orientation or spacing. Export it with plane "
-            "positions (a slide of tiles has none)."
-        )
-    across = np.array(frame.orientation[:3]) * frame.spacing[1]  # mm per column
-    down = np.array(frame.orientation[3:]) * frame.spacing[0]  # mm per row
+    position, down, across = _plane(frame, path)
     steps = to_grid[:3, :3] @ np.stack([down, across], axis=1)  # (3, 2): pixels per row, column
     whole = np.rint(steps)
     exact = np.abs(whole).sum(axis=0).tolist() == [1, 1] and not (whole[:, 0] * whole[:, 1]).any()
     reach = np.abs(steps - whole).max() * max(grid.shape)
     if not exact or reach > TOLERANCE + PARALLEL:
         raise DataError(
-            f"{path} has pixels of {frame.spacing} mm in the directions {list(frame.orientation)}, "
-            "which are not the pixels of its image. Resample it to the series."
+            f"{path} has pixels of {frame.spacing} mm, with steps of {down.tolist()} per row and "
+            f"{across.tolist()} per column, which are not the pixels of its image. Resample it "
+            "to the image."
         )
-    first = to_grid[:3, :3] @ np.array(frame.position) + to_grid[:3, 3]
+    first = to_grid[:3, :3] @ position + to_grid[:3, 3]
     off = np.abs(first - np.rint(first))
     if off.max() > TOLERANCE:
         raise DataError(
-            f"{path} has a frame at {list(frame.position)} mm, {off.max():.2f} pixels or slices "
-            "off those of its image. Resample it to the series."
+            f"{path} has a frame at {position.tolist()} mm, {off.max():.2f} pixels or slices "
+            "off those of its image. Resample it to the image."
         )
     pixels = np.rint(first)[:, None] + whole @ np.stack(np.nonzero(inside))  # (3, N)
     if pixels.size and (pixels.min() < 0 or (pixels.max(axis=1) >= grid.shape).any()):
         raise DataError(
             f"{path} marks pixels outside its image of {grid.shape} (slices, height, width), in a "
-            f"frame at {list(frame.position)} mm. Slices of the series are missing, or the SEG is "
+            f"frame at {position.tolist()} mm. Slices of the series are missing, or the SEG is "
             "of another one."
         )
     d, h, w = pixels.astype(np.intp)
     return d, h, w
+
+
+def _distance(heights: Sequence[float], alone: float) -> float:
+    """The largest distance of slices of which all distances between frames are multiples, mm."""
+    gaps = np.diff(np.sort(heights))
+    gaps = gaps[gaps > 1e-3]
+    if not len(gaps):
+        return alone
+    for part in range(1, 100):
+        distance = float(gaps.min()) / part
+        numbers = gaps / distance
+        if np.abs(numbers - np.rint(numbers)).max() <= TOLERANCE:
+            return distance
+    return float(gaps.min())  # the frame that lies off is named when it is drawn
+
+
+def _plane(frame: Frame, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Centre of the first pixel, step per row and step per column of a frame, mm, LPS."""
+    if frame.position is None or frame.orientation is None or frame.spacing is None:
+        raise DataError(
+            f"{path} has frames without position, orientation or spacing. Export it with plane "
+            "positions (a slide of tiles has none)."
+        )
+    across = np.array(frame.orientation[:3]) * frame.spacing[1]
+    down = np.array(frame.orientation[3:]) * frame.spacing[0]
+    return np.array(frame.position), down, across

@@ -80,6 +80,14 @@ class Drawing(Protocol):
         """Pixels of each label, 0 included; serves to propose a label map."""
         ...
 
+    def own_grid(self, paths: Sequence[Path], slice_axis: SliceAxis) -> Grid:
+        """A grid that holds all that these files mark, for masks whose image is not at hand.
+
+        Raises:
+            DataError: they do not say where their pixels lie, or lie on different grids.
+        """
+        ...
+
 
 READERS: dict[str, Format] = {
     ".png": pictures,

@@ -160,6 +160,14 @@ def count(path: Path, image: Path, grid: Grid) -> dict[int | str, int]:
     return {value: int(number) for value, number in enumerate(pixels) if number}
 
 
+def own_grid(paths: Sequence[Path], slice_axis: SliceAxis) -> Grid:
+    """Refuse: the outlines do not state the size of their images."""
+    raise DataError(
+        f"{paths[0]} holds outlines that do not state the size of their images. Give one of the "
+        "masks as pixels, as TIFF or NIfTI."
+    )
+
+
 def read_values(
     path: Path, slice_axis: SliceAxis, *, colour: bool, lossy: bool
 ) -> tuple[NDArray[Any], Grid]:

@@ -1,10 +1,10 @@
 """Masks that are outlines in a JSON file, of COCO or labelme, drawn on the grid of their image.
 
-Order: draw and count, which ``readers.DRAWN`` asks for; then the file, its labels, its pixels.
+Order: draw, count and own_grid, which ``readers.DRAWN`` asks for; then the file, labels, pixels.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from crosslinknet.errors import DataError, LabelError, ShapeError, suggest
 from crosslinknet.files import read_json
-from crosslinknet.geometry import Grid
+from crosslinknet.geometry import Grid, SliceAxis
 from crosslinknet.labels import LabelTable, value_name
 from crosslinknet.readers import coco, labelme
 from crosslinknet.readers.coco import Coco
@@ -68,6 +68,25 @@ def count(path: Path, image: Path, grid: Grid) -> dict[int | str, int]:
     some = np.logical_or.reduce([np.zeros(grid.shape[1:], dtype=bool), *covered.values()])
     counts[0] = int(np.count_nonzero(~some))
     return dict(counts.most_common())
+
+
+def own_grid(paths: Sequence[Path], slice_axis: SliceAxis) -> Grid:
+    """The size (1, H, W) that labelme files of one image state.
+
+    Raises:
+        DataError: none or different sizes; a file that describes many images.
+    """
+    sizes = set()
+    for path in paths:
+        content = document(path)
+        sizes.add(content.drawn.size if isinstance(content, Labelme) else None)
+    size = sizes.pop()
+    if size is None or sizes:
+        raise DataError(
+            f"{', '.join(map(str, paths))} do not state one size of their image (imageHeight, "
+            "imageWidth), so the outlines cannot be drawn. Give one of the masks as pixels, as PNG."
+        )
+    return Grid((1, *size))
 
 
 def document(path: Path) -> Coco | Labelme:

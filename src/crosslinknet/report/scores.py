@@ -37,8 +37,7 @@ def write_scores(folder: Path) -> Path:
     summary = read_json(folder / "summary.json")
     rows, _ = read_rows(folder / "per_image.csv")
     by_size, reliable = _size_charts(summary, rows), _reliability_charts(summary)
-    for drawing, key, _ in (*by_size, *reliable):
-        plots.save(drawing, folder / "figures" / key)
+    plots.save({key: drawing for drawing, key, _ in (*by_size, *reliable)}, folder / "figures")
     warnings = [tag("li", text) for text in summary["warnings"]]
     page = framed(
         "crosslinknet.report",
