@@ -48,16 +48,20 @@ class Pair(NamedTuple):
 
 
 def main() -> None:
-    """Replace what stands between the markers of the page."""
+    """Replace the sections of these runs between the markers of the page; others stay."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parts = [part for run in parser.parse_args().runs for part in tables(run)]
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    write_text(PAGE, before + BEGIN + "\n" + "\n\n".join(parts) + "\n" + END + rest.split(END)[1])
+    old, after = rest.split(END)
+    sections = {part.partition(":")[0]: part.strip() for part in old.split("### ")[1:]}
+    for run in parser.parse_args().runs:
+        sections[run.name] = "\n\n".join(tables(run))
+    text = "\n\n".join(f"### {part}" for part in sections.values())
+    write_text(PAGE, f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def tables(run: Path) -> list[str]:
-    """A heading, the overview, and a table for each preset."""
+    """The heading's text, the overview, and a table for each preset."""
     config = load_config(run / "config.yaml")
     pairs = read_pairs(run, config)
     classes = list(config.data.label_map)
@@ -66,9 +70,9 @@ def tables(run: Path) -> list[str]:
         name: scored(pairs, config, EvaluateConfig(**preset.settings), classes, name)
         for name, preset in PRESETS.items()
     }
-    states = next(iter(ours.values()))["levels"]["image"][classes[0]]["counts"]
+    states = next(iter(ours.values()))["levels"]["image"][classes[-1]]["counts"]
     parts = [
-        f"### {run.name}: {states['n']} test images, {states['n_missed']} missed, "
+        f"{run.name}: {states['n']} test images; {classes[-1]}: {states['n_missed']} missed, "
         f"{states['n_false_alarm']} false alarms, {states['n_both_empty']} empty on both sides",
         markdown_table(overview(ours, theirs, classes[-1])),
     ]

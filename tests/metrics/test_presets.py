@@ -1,4 +1,4 @@
-"""Presets give what the tools give: worked by hand, by their published rules, by running MONAI."""
+"""Presets give what the tools give: worked by hand, by their published rules, by running them."""
 
 import math
 import warnings
@@ -92,6 +92,38 @@ def test_nnunet_averages_class_means_and_has_none_where_a_class_never_occurs():
     assert table("nnunet", some, ("a", "b"))["average"]["Dice"] == pytest.approx((0.9 + 1) / 2)
     never = [{"a": (WIDER, SQUARE), "b": (EMPTY, EMPTY)}]
     assert table("nnunet", never, ("a", "b"))["average"]["Dice"] is None
+
+
+def volumes(case):
+    """Prediction and reference (7, 6, 5) of a case, labels 0 to 3, by arithmetic."""
+    x, y, z = np.indices((7, 6, 5))
+    pred = (x * y + z * (case + 2) + case) % 5 % 4
+    target = (x * y + z * (case + 2) + (x > 4)) % 5 % 4
+    pred[pred == 3] *= case % 2  # label 3: none predicted in cases 0 and 2
+    target[target == 3] *= case // 2  # and none to be found in cases 0 and 1
+    return pred, target
+
+
+# nnunetv2 2.8.1, compute_metrics_on_folder on these volumes as NIfTI, labels [1, 2, 3, (1, 2)].
+# It does not install beside ours (its dependencies ask for torchvision), so it ran apart.
+NNUNET = {
+    "both": (0.4107142857142857, 0.32515182186234814),
+    "one": (0.25, 0.18055555555555555),
+    "two": (0.25, 0.18055555555555555),
+    "three": (0.0, 0.0),
+    "average": (0.22767857142857142, 0.17156573324336483),
+}
+
+
+def test_nnunet_gives_the_numbers_that_nnunet_itself_gave():
+    labels = {"one": [1], "two": [2], "three": [3], "both": [1, 2]}
+    some = [
+        {name: tuple(np.isin(side, own) for side in volumes(case)) for name, own in labels.items()}
+        for case in range(4)
+    ]
+    found = table("nnunet", some, tuple(labels))
+    for name, (dice, iou) in NNUNET.items():
+        assert found[name] == pytest.approx({"Dice": dice, "IoU": iou}, abs=1e-12)
 
 
 # KiTS19: label > 0 is kidney, label > 1 tumour; Dice per case, means over cases, their mean.
