@@ -1,0 +1,51 @@
+"""What every network promises, in the form that training, prediction and export rely on.
+
+``model(x)`` takes an image (B, in_channels, H, W) of any size and gives logits (B, num_classes, H,
+W). What training needs beyond them comes from a second method, ``forward_for_loss(x, target)``; a
+network without such needs leaves it out. Order: Outputs, sizes that a network cannot take as
+they are.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+Maps = list[list[Tensor]]  # per attention block, per branch: scores before the sigmoid (B, 1, h, w)
+
+
+class Outputs(NamedTuple):
+    """What a network gives to the losses.
+
+    Attributes:
+        logits: (B, K, H, W); of n pixels that the network chose, (B, K, n, 1).
+        target: of those pixels, (B, K, n, 1) in [0, 1]; None: the mask itself is the target.
+        maps: scores of the attention blocks.
+        sides: further logits of the mask, (B, K, H, W) each: auxiliary heads, deep supervision.
+        edge: logits of the mask's contour, (B, K, H, W).
+        taps: features (N, C, L) of N patches in their vertical and in their horizontal form.
+    """
+
+    logits: Tensor
+    target: Tensor | None = None
+    maps: Maps = []  # noqa: RUF012  (a tuple's default, never changed)
+    sides: tuple[Tensor, ...] = ()
+    edge: Tensor | None = None
+    taps: tuple[Tensor, Tensor] | None = None
+
+
+def padded(x: Tensor, multiple: int, least: int = 0) -> Tensor:
+    """Repeat the last row and column until both sides are multiples.
+
+    What is added lies below and to the right, so that ``[..., :H, :W]`` takes it away again.
+
+    Args:
+        x: (B, C, H, W).
+        multiple: of what both sides become multiples.
+        least: smallest side, itself a multiple.
+
+    >>> padded(Tensor(1, 1, 33, 64), 32).shape
+    torch.Size([1, 1, 64, 64])
+    """
+    more = [max(least, -(-side // multiple) * multiple) - side for side in x.shape[2:]]
+    return F.pad(x, (0, more[1], 0, more[0]), mode="replicate") if any(more) else x
