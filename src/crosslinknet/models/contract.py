@@ -2,14 +2,16 @@
 
 ``model(x)`` takes an image (B, in_channels, H, W) of any size and gives logits (B, num_classes, H,
 W). What training needs beyond them comes from a second method, ``forward_for_loss(x, target)``; a
-network without such needs leaves it out. Order: Outputs, sizes that a network cannot take as
-they are.
+network without such needs leaves it out. Order: Outputs, then the image: its shape, and sizes that
+a network cannot take as they are.
 """
 
 from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
+
+from crosslinknet.errors import ShapeError
 
 Maps = list[list[Tensor]]  # per attention block, per branch: scores before the sigmoid (B, 1, h, w)
 
@@ -22,6 +24,7 @@ class Outputs(NamedTuple):
         target: of those pixels, (B, K, n, 1) in [0, 1]; None: the mask itself is the target.
         maps: scores of the attention blocks.
         sides: further logits of the mask, (B, K, H, W) each: auxiliary heads, deep supervision.
+        side_weights: what each counts beside ``logits``, as published; () counts each once.
         edge: logits of the mask's contour, (B, K, H, W).
         taps: features (N, C, L) of N patches in their vertical and in their horizontal form.
     """
@@ -30,8 +33,24 @@ class Outputs(NamedTuple):
     target: Tensor | None = None
     maps: Maps = []  # noqa: RUF012  (a tuple's default, never changed)
     sides: tuple[Tensor, ...] = ()
+    side_weights: tuple[float, ...] = ()
     edge: Tensor | None = None
     taps: tuple[Tensor, Tensor] | None = None
+
+
+def check_image(x: Tensor, in_channels: int) -> tuple[int, int]:
+    """Height and width of an image (B, in_channels, H, W).
+
+    Raises:
+        ShapeError: another number of axes or channels.
+    """
+    if x.ndim != 4 or x.shape[1] != in_channels:
+        raise ShapeError(
+            f"the network got an input of shape {tuple(x.shape)}; it takes (batch, {in_channels}, "
+            "height, width). Build it with other in_channels (image.channels), or stack the slices "
+            "along the first axis."
+        )
+    return x.shape[2], x.shape[3]
 
 
 def padded(x: Tensor, multiple: int, least: int = 0) -> Tensor:
