@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from crosslinknet.config import (
+    PUBLISHED,
     RECIPES,
     Config,
+    DataConfig,
+    ModelConfig,
     TrainConfig,
     json_schema,
     load_config,
@@ -22,6 +25,7 @@ from crosslinknet.config import (
     to_dict,
     to_yaml,
 )
+from crosslinknet.config.recipes import defaults_of
 from crosslinknet.config.sections import DECIDED_ELSEWHERE
 from crosslinknet.errors import UsageError
 
@@ -147,9 +151,47 @@ def test_a_recipe_from_the_command_line_wins_over_a_resolved_file():
     assert back.train == TrainConfig(seed=3)
 
 
-def test_every_recipe_names_keys_of_the_training():
-    for recipe in RECIPES.values():
-        assert set(recipe) <= set(TrainConfig.model_fields)
+@pytest.mark.parametrize("network", PUBLISHED)
+def test_every_recipe_is_a_config_and_names_no_other_keys(network):
+    for recipe in RECIPES:
+        config = parse_config({**LEAST, "model": {"name": network}, "train": {"recipe": recipe}})
+        again = parse_config(to_dict(config))
+        assert again == config
+        for section, values in defaults_of(network, recipe).items():
+            for key, value in values.items():
+                assert to_dict(config)[section][key] == value
+
+
+def test_a_network_without_attention_heads_is_trained_without_their_loss():
+    config = parse_config({**LEAST, "model": {"name": "unet"}})
+    assert (config.loss.bce, config.loss.dice, config.loss.attention) == (0.8, 0.2, 0.0)
+    with pytest.raises(UsageError, match="unet has no attention heads"):
+        parse_config({**LEAST, "model": {"name": "unet"}, "loss": {"attention": 0.5}})
+
+
+def test_the_recipe_published_with_a_network_sets_loss_and_options_too():
+    given = {**LEAST, "model": {"name": "dynunet", "options": {"stages": 6}}}
+    config = parse_config({**given, "train": {"recipe": "published", "epochs": 3}})
+    assert config.model.options == {"stages": 6, "deep_supervision": True}
+    assert (config.train.optimizer, config.train.momentum, config.train.epochs) == ("sgd", 0.99, 3)
+    assert (config.loss.bce, config.loss.dice) == (0.5, 0.5)
+    typed = Config(
+        data=DataConfig(root=Path()),
+        model=ModelConfig(name="inf-net"),
+        train=TrainConfig(recipe="published"),
+    )
+    assert (typed.loss.structure, typed.train.clip_value, typed.augment.preset) == (1, 0.5, "none")
+
+
+def test_another_network_from_the_command_line_leaves_the_options_of_the_first_behind():
+    first = to_dict(parse_config({**LEAST, "model": {"options": {"preset": "paper"}}}))
+    other = parse_config(override(first, ("model.name=spnet", "model.options.backbone=resnet101")))
+    assert other.model.options == {"backbone": "resnet101"}
+    assert (other.loss.bce, other.loss.attention) == (0.8, 0.0)
+    ablation = parse_config(override(first, ("model.name=ver-crosslink",)))
+    assert (ablation.model.options, ablation.loss.attention) == ({}, 0.5)
+    same = parse_config(override(first, ("model.name=crosslink-net",)))
+    assert same.model.options == {"preset": "paper"}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +207,7 @@ def test_every_recipe_names_keys_of_the_training():
         ("train=3", "train: expected keys with values, as in {name: value} (got 3)"),
         ("train.seed=-1", "train.seed: Input should be greater than or equal to 0 (got -1)"),
         ("train.lr=.inf", "train.lr: Input should be a finite number"),
-        ("train.recipe=papr", "train.recipe: Input should be 'practical' or 'paper' (got 'papr')"),
+        ("train.recipe=papr", "train.recipe: Input should be 'practical', 'paper' or 'published'"),
         ("train.progressive=[[0.5, 0.5]]", "train.progressive: [(0.5, 0.5)]: the shares of"),
         ("image.size=256", "image.size: expected a list, as in [256, 256] (got 256)"),
         ("image.size=[16, 64]", "[16, 64] is too small: five poolings need at least [32, 32]"),
@@ -206,7 +248,7 @@ def test_a_wrong_setting_is_refused_in_one_line_that_names_it(setting: str, said
 
 
 def test_a_loss_that_trains_nothing_is_refused():
-    with pytest.raises(UsageError, match="bce and dice are both 0"):
+    with pytest.raises(UsageError, match="bce, dice and structure are 0"):
         parse_config({**LEAST, "loss": {"bce": 0, "dice": 0}})
 
 

@@ -39,7 +39,7 @@ def test_the_defaults_are_the_weights_of_table_ii():
 @pytest.mark.parametrize("form", ["eq1", "pairwise"])
 def test_the_loss_is_the_weighted_sum_of_its_three_parts(form):
     logits, maps, target = example()
-    parts = SegmentationLoss(LossConfig(form=form))(logits, maps, target)
+    parts = SegmentationLoss(LossConfig(form=form))(target, logits, maps=maps)
     attention, _ = attention_loss(maps[0], pool_mask(target, 3), form)
     assert parts.bce.item() == pytest.approx(bce(logits, target).item())
     assert parts.dice.item() == pytest.approx(soft_dice(logits.sigmoid(), target).item())
@@ -54,7 +54,7 @@ def test_the_loss_is_the_weighted_sum_of_its_three_parts(form):
 def test_several_blocks_count_by_their_mean():
     blocks = [1, 2, 3, 4, 5]
     logits, maps, target = example(blocks=blocks)
-    parts = SegmentationLoss(LossConfig(form="eq1", blocks=blocks))(logits, maps, target)
+    parts = SegmentationLoss(LossConfig(form="eq1", blocks=blocks))(target, logits, maps=maps)
     each = [
         attention_loss(scores, pool_mask(target, block))[0].item()
         for block, scores in zip(blocks, maps, strict=True)
@@ -65,7 +65,7 @@ def test_several_blocks_count_by_their_mean():
 def test_smoothing_of_dice_is_taken_from_the_configuration():
     logits, maps, target = example()
     target[1] = 0.0
-    parts = SegmentationLoss(LossConfig(dice_smooth="both"))(logits, maps, target)
+    parts = SegmentationLoss(LossConfig(dice_smooth="both"))(target, logits, maps=maps)
     expected = soft_dice(logits.sigmoid(), target, smooth="both").item()
     assert parts.dice.item() == pytest.approx(expected)
     assert expected != pytest.approx(soft_dice(logits.sigmoid(), target).item(), abs=1e-6)
@@ -75,7 +75,7 @@ def test_without_attention_weight_no_maps_are_needed_and_none_are_looked_at():
     logits, _, target = example()
     loss = SegmentationLoss(LossConfig(bce=0.5, dice=0.5, attention=0))
     assert not loss.needs_maps
-    parts = loss(logits, [], target)
+    parts = loss(target, logits)
     assert (parts.attention.item(), parts.valid_images) == (0.0, 0)
     assert parts.total.item() == pytest.approx((0.5 * parts.bce + 0.5 * parts.dice).item())
     assert SegmentationLoss(LossConfig()).needs_maps
@@ -85,7 +85,7 @@ def test_weights_that_do_not_sum_to_one_warn_and_go_on():
     with pytest.warns(UserWarning, match=r"\(1.0, 1.0, 0.0\) sum to 2"):
         loss = SegmentationLoss(LossConfig(bce=1, dice=1, attention=0))
     logits, _, target = example()
-    parts = loss(logits, [], target)
+    parts = loss(target, logits)
     assert parts.total.item() == pytest.approx((parts.bce + parts.dice).item())
 
 
@@ -101,7 +101,7 @@ def test_weights_that_sum_to_one_up_to_rounding_do_not_warn():
 
 def test_the_released_value_is_that_of_the_authors_weights_and_terms():
     logits, maps, target = example()
-    parts = SegmentationLoss(LossConfig(form="released"))(logits, maps, target)
+    parts = SegmentationLoss(LossConfig(form="released"))(target, logits, maps=maps)
     attention, _ = attention_loss(maps[0], pool_mask(target, 3), "eq1")
     cross = F.binary_cross_entropy(logits.sigmoid(), target)  # on probabilities, as they do
     dice = released_dice(logits.sigmoid(), target)
@@ -113,7 +113,9 @@ def test_the_released_value_is_that_of_the_authors_weights_and_terms():
 def test_undecided_logits_have_the_released_closed_forms():
     _, maps, target = example(batch=1)
     on, pixels = int(target.sum()), target.numel()
-    parts = SegmentationLoss(LossConfig(form="released"))(torch.zeros_like(target), maps, target)
+    parts = SegmentationLoss(LossConfig(form="released"))(
+        target, torch.zeros_like(target), maps=maps
+    )
     assert parts.bce.item() == pytest.approx(math.log(2))
     assert parts.dice.item() == pytest.approx(1 - 2 * (on + 1) / (pixels + on + 1))
 
@@ -124,8 +126,8 @@ def test_the_released_gradient_is_exactly_a_fifth_of_that_of_bce():
     _, _, target = example(size=(64, 64))
     image = target + 0.3 * torch.randn_like(target)
 
-    logits, maps = model.forward_with_maps(image)
-    total = SegmentationLoss(LossConfig(form="released"))(logits, maps, target).total
+    logits, _, maps, *_ = model.forward_for_loss(image)
+    total = SegmentationLoss(LossConfig(form="released"))(target, logits, maps=maps).total
     found = torch.autograd.grad(
         total, list(model.parameters()), retain_graph=True, allow_unused=True
     )
@@ -149,7 +151,7 @@ def test_adam_leaves_the_head_as_it_was_under_the_released_form():
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=0.005)
     _, _, target = example(size=(64, 64))
     SegmentationLoss(LossConfig(form="released"))(
-        *model.forward_with_maps(target), target
+        target, *model.forward_for_loss(target)
     ).total.backward()
     optimizer.step()
     for old, new in zip(before, model.heads.parameters(), strict=True):
@@ -161,7 +163,7 @@ def test_adam_leaves_the_head_as_it_was_under_the_released_form():
 def test_an_empty_or_full_mask_counts_zero_in_the_released_attention_term(value):
     logits, maps, target = example()
     parts = SegmentationLoss(LossConfig(form="released"))(
-        logits, maps, torch.full_like(target, value)
+        torch.full_like(target, value), logits, maps=maps
     )
     assert (parts.attention.item(), parts.valid_images) == (0.0, 0)
     assert torch.isfinite(parts.total)
@@ -172,10 +174,10 @@ def test_an_empty_or_full_mask_counts_zero_in_the_released_attention_term(value)
 
 def test_classes_with_a_map_each_are_averaged_and_share_the_union_as_attention_mask():
     logits, maps, target = example(classes=3)
-    parts = SegmentationLoss(LossConfig(form="eq1"))(logits, maps, target)
+    parts = SegmentationLoss(LossConfig(form="eq1"))(target, logits, maps=maps)
     one = [
         SegmentationLoss(LossConfig(bce=1, dice=0, attention=0))(
-            logits[:, k : k + 1], [], target[:, k : k + 1]
+            target[:, k : k + 1], logits[:, k : k + 1]
         )
         for k in range(3)
     ]
@@ -191,7 +193,7 @@ def test_exclusive_classes_use_softmax_and_attend_to_what_is_not_background():
     target[:, 1] *= 1 - target[:, 0]  # exclusive
     torch.manual_seed(1)
     logits = torch.randn(2, 3, 64, 48)
-    parts = SegmentationLoss(LossConfig(form="eq1"), exclusive=True)(logits, maps, target)
+    parts = SegmentationLoss(LossConfig(form="eq1"), exclusive=True)(target, logits, maps=maps)
     codes = target[:, 0] + 2 * target[:, 1]
     assert parts.bce.item() == pytest.approx(F.cross_entropy(logits, codes.long()).item())
     assert parts.dice.item() == pytest.approx(soft_dice(logits.softmax(1)[:, 1:], target).item())
@@ -203,8 +205,8 @@ def test_one_exclusive_class_is_the_binary_loss_of_the_difference():
     _, maps, target = example()
     torch.manual_seed(1)
     logits = torch.randn(2, 2, 64, 48)
-    exclusive = SegmentationLoss(LossConfig(), exclusive=True)(logits, maps, target)
-    binary = SegmentationLoss(LossConfig())(logits[:, 1:] - logits[:, :1], maps, target)
+    exclusive = SegmentationLoss(LossConfig(), exclusive=True)(target, logits, maps=maps)
+    binary = SegmentationLoss(LossConfig())(target, logits[:, 1:] - logits[:, :1], maps=maps)
     assert exclusive.total.item() == pytest.approx(binary.total.item(), rel=1e-5)
 
 
@@ -212,7 +214,7 @@ def test_one_exclusive_class_is_the_binary_loss_of_the_difference():
 
 
 def gradients(form, logits, maps, target):
-    parts = SegmentationLoss(LossConfig(form=form))(logits, maps, target)
+    parts = SegmentationLoss(LossConfig(form=form))(target, logits, maps=maps)
     inputs = [logits, *maps[0]]
     return parts, torch.autograd.grad(parts.total, inputs, allow_unused=True)
 
@@ -258,12 +260,12 @@ def test_an_empty_slice_moves_the_logits_by_bce_alone():
 def test_half_precision_inputs_give_the_loss_of_float32(form, dtype):
     logits, maps, target = example(size=(256, 256))
     loss = SegmentationLoss(LossConfig(form=form))
-    expected = loss(logits, maps, target)
+    expected = loss(target, logits, maps=maps)
     logits, target = logits.to(dtype), target.to(dtype)
     maps = [[s.to(dtype) for s in scores] for scores in maps]
-    found = loss(logits, maps, target)
+    found = loss(target, logits, maps=maps)
     rounded = [[s.float() for s in scores] for scores in maps]
-    assert torch.equal(found.total, loss(logits.float(), rounded, target.float()).total)
+    assert torch.equal(found.total, loss(target.float(), logits.float(), maps=rounded).total)
     assert found.total.dtype == torch.float32
     tolerance = 1e-3 if dtype == torch.float16 else 1e-2
     for part in ("total", "bce", "dice", "attention"):
@@ -276,7 +278,7 @@ def test_large_maps_in_float16_do_not_overflow_to_a_silent_zero():
     target[..., :256, :384] = 1.0
     score = (8 * (pool_mask(target, 3) - 0.5)).half()  # squared norms far beyond 65504 together
     loss = SegmentationLoss(LossConfig(form="pairwise"))
-    parts = loss(torch.zeros_like(target).half(), [[score, score]], target.half())
+    parts = loss(target.half(), torch.zeros_like(target).half(), maps=[[score, score]])
     assert parts.attention.item() == pytest.approx(-1.0, abs=1e-3)
 
 
@@ -284,7 +286,7 @@ def test_large_maps_in_float16_do_not_overflow_to_a_silent_zero():
 def test_autocast_does_not_reach_into_the_loss(form, monkeypatch):
     logits, maps, target = example()
     loss = SegmentationLoss(LossConfig(form=form))
-    expected = loss(logits, maps, target)
+    expected = loss(target, logits, maps=maps)
     inside = []
 
     def watched(z, g):
@@ -293,7 +295,7 @@ def test_autocast_does_not_reach_into_the_loss(form, monkeypatch):
 
     monkeypatch.setattr(combined, "bce", watched)
     with torch.autocast("cpu", torch.bfloat16):
-        found = loss(logits, maps, target)
+        found = loss(target, logits, maps=maps)
     assert inside == [False]
     assert found.total.dtype == torch.float32
     assert torch.equal(found.total, expected.total)
@@ -302,7 +304,7 @@ def test_autocast_does_not_reach_into_the_loss(form, monkeypatch):
 def test_gradients_come_back_in_the_type_of_the_inputs():
     logits, maps, target = example()
     half = logits.detach().half().requires_grad_()
-    SegmentationLoss(LossConfig())(half, maps, target).total.backward()
+    SegmentationLoss(LossConfig())(target, half, maps=maps).total.backward()
     assert half.grad.dtype == torch.float16
     assert torch.isfinite(half.grad).all()
 
@@ -314,24 +316,24 @@ def test_gradients_come_back_in_the_type_of_the_inputs():
 def test_logits_and_target_of_different_sizes_are_an_error(shape):
     _, maps, target = example()
     with pytest.raises(ShapeError) as error:
-        SegmentationLoss(LossConfig())(torch.zeros(shape), maps, target)
+        SegmentationLoss(LossConfig())(target, torch.zeros(shape), maps=maps)
     assert str(shape) in str(error.value)
 
 
 def test_softmax_asks_for_a_map_of_the_background():
     _, maps, target = example(classes=2)
     with pytest.raises(ShapeError, match="num_classes=3"):
-        SegmentationLoss(LossConfig(), exclusive=True)(torch.zeros(2, 2, 64, 48), maps, target)
+        SegmentationLoss(LossConfig(), exclusive=True)(target, torch.zeros(2, 2, 64, 48), maps=maps)
 
 
 def test_maps_of_another_block_or_of_none_are_an_error_that_says_what_to_do():
     logits, maps, target = example()
     with pytest.raises(ShapeError, match="pool_mask"):
-        SegmentationLoss(LossConfig(blocks=[2]))(logits, maps, target)
+        SegmentationLoss(LossConfig(blocks=[2]))(target, logits, maps=maps)
     with pytest.raises(ShapeError, match=r"attention_blocks equal to loss\.blocks"):
-        SegmentationLoss(LossConfig())(logits, [], target)
+        SegmentationLoss(LossConfig())(target, logits)
     with pytest.raises(ShapeError, match=r"\[1, 3\], but maps of 1 blocks"):
-        SegmentationLoss(LossConfig(blocks=[1, 3]))(logits, maps, target)
+        SegmentationLoss(LossConfig(blocks=[1, 3]))(target, logits, maps=maps)
 
 
 def test_an_attention_weight_without_a_block_is_an_error():
@@ -355,9 +357,9 @@ def test_in_training_the_pairwise_form_keeps_maps_on_the_target_and_eq_1_leads_t
         drawn = 16 * torch.rand(4, 4) + torch.tensor([24, 24, 6, 6])  # centres and radii
         cy, cx, ry, rx = drawn.T[..., None, None]
         target = ((((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2) < 1).float()[:, None]
-        logits, maps = model.forward_with_maps(target + 0.3 * torch.randn_like(target))
+        logits, _, maps, *_ = model.forward_for_loss(target + 0.3 * torch.randn_like(target))
         optimizer.zero_grad()
-        loss(logits, maps, target).total.backward()
+        loss(target, logits, maps=maps).total.backward()
         optimizer.step()
     pred, mask = logits > 0, pool_mask(target, 3).flatten()
     assert 2 * (pred * target).sum() / (pred.sum() + target.sum()) > 0.9

@@ -282,7 +282,7 @@ GOLDEN = {
 @pytest.mark.parametrize("preset", ["released", "paper"])
 def test_sines_in_every_weight_give_the_golden_vector(preset):
     model = filled_with_sines(preset)
-    logits, [[vertical, horizontal]] = model.forward_with_maps(sine_image())
+    logits, _, [[vertical, horizontal]], *_ = model.forward_for_loss(sine_image())
     z, v, h = logits[0, 0], vertical.sigmoid()[0, 0], horizontal.sigmoid()[0, 0]
     found = [z.mean(), z.std(correction=0), z[0, 0], z[31, 17], z[63, 63]]
     found += [v.mean(), v[3, 5], h.mean(), h[3, 5]]
@@ -311,7 +311,7 @@ def record(model, kind=nn.Module):
 def test_units_are_called_branch_by_branch_then_centre_decoder_classifier_and_heads():
     model = narrow()
     calls = record(model, ConvBN)
-    model.forward_with_maps(torch.randn(2, 1, 64, 64))
+    model.forward_for_loss(torch.randn(2, 1, 64, 64))
 
     rconv = ["first", "second", "third"]
     expected = []
@@ -409,7 +409,7 @@ def test_a_shared_batch_norm_sees_vertical_then_horizontal_in_every_step():
     given, of_stage = [], []
     model.heads[0].register_forward_pre_hook(lambda _, i: given.append(i[0]))
     model.stages[2].register_forward_hook(lambda _, i, o: of_stage.extend(o))
-    model.forward_with_maps(torch.randn(2, 1, 64, 64))
+    model.forward_for_loss(torch.randn(2, 1, 64, 64))
     assert all(a is b for a, b in zip(given, of_stage, strict=True))  # vertical comes first
     for name in shared:
         norm = model.get_submodule(name)
@@ -433,7 +433,7 @@ def test_separate_encoders_share_nothing_but_the_head():
     for norm in norms(narrow("paper").train().stages):
         assert norm.num_batches_tracked == 0
     model = narrow("paper").train()
-    model.forward_with_maps(torch.randn(2, 1, 64, 64))
+    model.forward_for_loss(torch.randn(2, 1, 64, 64))
     assert {int(n.num_batches_tracked) for n in norms(model.stages)} == {1}
     assert {int(n.num_batches_tracked) for n in norms(model.heads)} == {2}
 
@@ -461,7 +461,7 @@ def test_mixed_statistics_of_shared_layers_widen_the_gap_between_training_and_in
 @pytest.mark.parametrize("size", [(70, 53), (33, 47), (32, 32)])
 def test_odd_and_oblong_images_keep_their_size(preset, size):
     model = narrow(preset, in_channels=3, num_classes=2, attention_blocks=ALL).eval()
-    logits, maps = model.forward_with_maps(torch.randn(1, 3, *size))
+    logits, _, maps, *_ = model.forward_for_loss(torch.randn(1, 3, *size))
     assert logits.shape == (1, 2, *size)
     for block, scores in zip(ALL, maps, strict=True):
         expected = (1, 1, size[0] // 2 ** (block - 1), size[1] // 2 ** (block - 1))
@@ -476,10 +476,12 @@ def test_an_image_of_250_pixels_keeps_its_size():
 @pytest.mark.parametrize("preset", ["released", "paper", "table1"])
 def test_the_loss_sends_gradients_to_every_parameter(preset, form):
     model = narrow(preset, attention_blocks=ALL).train()
-    logits, maps = model.forward_with_maps(torch.randn(2, 1, 64, 64))
+    logits, _, maps, *_ = model.forward_for_loss(torch.randn(2, 1, 64, 64))
     target = torch.zeros(2, 1, 64, 64)
     target[:, :, 20:40, 10:50] = 1.0
-    SegmentationLoss(LossConfig(form=form, blocks=list(ALL)))(logits, maps, target).total.backward()
+    SegmentationLoss(LossConfig(form=form, blocks=list(ALL)))(
+        target, logits, maps=maps
+    ).total.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -488,7 +490,7 @@ def test_the_loss_sends_gradients_to_every_parameter(preset, form):
 def test_heads_stand_in_ascending_order_of_their_blocks():
     model = narrow(attention_blocks=(5, 2))
     assert model.attention_blocks == (2, 5)
-    _, maps = model.eval().forward_with_maps(torch.randn(1, 1, 64, 64))
+    maps = model.eval().forward_for_loss(torch.randn(1, 1, 64, 64)).maps
     assert [scores[0].shape[2] for scores in maps] == [32, 4]
 
 
@@ -504,7 +506,7 @@ def test_the_horizontal_network_is_the_vertical_one_turned():
 
 def test_a_table_of_three_encoders_is_a_network_too():
     table = Table(((TALL,), (WIDE, ROW), (SQUARE, POINT)), widths=NARROW)
-    logits, [scores] = CrosslinkNet(table).forward_with_maps(torch.randn(2, 1, 64, 64))
+    logits, _, [scores], *_ = CrosslinkNet(table).forward_for_loss(torch.randn(2, 1, 64, 64))
     assert logits.shape == (2, 1, 64, 64)
     assert len(scores) == 3
 

@@ -41,7 +41,7 @@ def test_every_parameter_gets_a_gradient(name):
     model = narrow(name, attention_blocks=(1, 3)).train()
     image, target = boxes()
     loss = SegmentationLoss(LossConfig(form="pairwise", blocks=[1, 3]))
-    loss(*model.forward_with_maps(image), target).total.backward()
+    loss(target, *model.forward_for_loss(image)).total.backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.abs().sum() > 0, parameter_name
@@ -50,7 +50,7 @@ def test_every_parameter_gets_a_gradient(name):
 def test_asking_for_maps_does_not_change_the_logits(name):
     model = narrow(name, attention_blocks=(1, 2, 3, 4, 5)).eval()
     image, _ = boxes()
-    logits, maps = model.forward_with_maps(image)
+    logits, _, maps, *_ = model.forward_for_loss(image)
     assert torch.equal(model(image), logits)
     assert len(maps) == 5
     for block, scores in enumerate(maps, start=1):
@@ -85,7 +85,7 @@ def test_two_slices_can_be_learnt_by_heart(name):
     loss = SegmentationLoss(LossConfig(bce=0.5, dice=0.5, attention=0))
     for _ in range(10):
         optimizer.zero_grad()
-        loss(model(image), [], target).total.backward()
+        loss(target, model(image)).total.backward()
         optimizer.step()
     pred = model(image) > 0
     dice = 2 * (pred & (target > 0)).sum() / (pred.sum() + target.sum())

@@ -121,7 +121,7 @@ def network(shared=True, widths=NARROW, **options):
 
 
 def assert_same(found, expected):
-    logits, [scores] = found
+    logits, _, [scores], *_ = found
     expected_logits, expected_scores = expected
     assert torch.equal(logits, expected_logits)
     for a, b in zip(scores, expected_scores, strict=True):
@@ -136,7 +136,7 @@ def test_logits_and_maps_are_bit_identical_to_the_published_network(shared, size
     model = network(shared)
     load_released(model, published)
     image = torch.randn(2, 1, *size)
-    assert_same(model.eval().forward_with_maps(image), run_published(state, image))
+    assert_same(model.eval().forward_for_loss(image), run_published(state, image))
     assert torch.equal(model(image), run_published(state, image)[0])
 
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_full_width_loads_bit_identically(tmp_path):
     model = build_model("crosslink-net", preset="released")
     load_released(model, saved(state, tmp_path))
     image = torch.randn(1, 1, 64, 64)
-    assert_same(model.eval().forward_with_maps(image), run_published(state, image))
+    assert_same(model.eval().forward_for_loss(image), run_published(state, image))
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ def test_in_training_mode_logits_and_updated_statistics_are_identical_too(publis
     model.train()
     for _ in range(2):
         image = torch.randn(2, 1, 64, 64)
-        assert_same(model.forward_with_maps(image), run_published(state, image, training=True))
+        assert_same(model.forward_for_loss(image), run_published(state, image, training=True))
     after = network()
     fill_released(after, state, "the stand-in after two steps")
     expected = after.state_dict()

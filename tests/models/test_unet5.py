@@ -102,7 +102,7 @@ def test_the_families_differ_in_the_decoders_middle_width():
 @pytest.mark.parametrize("size", [(32, 32), (70, 53), (33, 47), (250, 250)])
 def test_logits_have_the_size_of_the_image(size):
     model = narrow(in_channels=3, num_classes=2, attention_blocks=(1, 5)).eval()
-    logits, maps = model.forward_with_maps(torch.randn(1, 3, *size))
+    logits, _, maps, *_ = model.forward_for_loss(torch.randn(1, 3, *size))
     assert logits.shape == (1, 2, *size)
     assert [len(scores) for scores in maps] == [1, 1]  # one encoder
     assert maps[0][0].shape == (1, 1, *size)
@@ -113,7 +113,7 @@ def test_a_head_reads_the_output_of_its_own_block():
     model = narrow(attention_blocks=(4,)).eval()
     outputs = []
     model.stages[3].register_forward_hook(lambda _, i, o: outputs.append(o))
-    _, [[scores]] = model.forward_with_maps(torch.randn(1, 1, 64, 64))
+    [[scores]] = model.forward_for_loss(torch.randn(1, 1, 64, 64)).maps
     assert torch.equal(scores, model.heads[0](outputs[0]))
 
 

@@ -99,8 +99,8 @@ def make_loop(
     torch.manual_seed(config.train.seed)
     bare = model or build_model(**model_spec(run, loss))
     wrapped, optimizer = fabric.setup(to_memory_format(bare, config), make_optimizer(bare, config))
-    if loss.needs_maps:
-        wrapped.mark_forward_method("forward_with_maps")
+    if hasattr(bare, "forward_for_loss"):
+        wrapped.mark_forward_method("forward_for_loss")
     return Loop(
         fabric, wrapped, bare, optimizer, loss, training, watching, config, Progress(),
         console or Console(),

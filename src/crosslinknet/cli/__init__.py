@@ -228,7 +228,7 @@ def models(
     import torch
     from rich.table import Table
 
-    from crosslinknet.models import MODELS, VARIANTS, count_macs, count_parameters
+    from crosslinknet.models import MODELS, VARIANTS, build_model, count_macs, count_parameters
 
     if size < 32:
         raise UsageError(f"--size is {size}; five poolings need at least 32.")
@@ -238,7 +238,7 @@ def models(
     for name, model in MODELS.items():
         for options in VARIANTS.get(name, [{}]):
             with torch.device("meta"):
-                network = model.build(**options)
+                network = build_model(name, 1, 1, **options)
             bytes_ = sum(t.numel() * t.element_size() for t in network.state_dict().values())
             table.add_row(
                 name,

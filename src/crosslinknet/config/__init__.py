@@ -2,11 +2,11 @@
 
 One definition serves the Python call, the YAML file, ``-s train.epochs=40`` on the command
 line, the comments that ``xln init`` writes and the published JSON Schema.
-Order: sections.py, then text.py.
+Order: recipes.py, sections.py, then text.py.
 """
 
+from crosslinknet.config.recipes import ATTENTIVE, PUBLISHED, RECIPES, decided_keys
 from crosslinknet.config.sections import (
-    RECIPES,
     WINDOWS,
     AugmentConfig,
     Config,
@@ -31,6 +31,8 @@ from crosslinknet.config.text import (
 )
 
 __all__ = [
+    "ATTENTIVE",
+    "PUBLISHED",
     "RECIPES",
     "WINDOWS",
     "AugmentConfig",
@@ -45,6 +47,7 @@ __all__ = [
     "SplitConfig",
     "TrainConfig",
     "data_at",
+    "decided_keys",
     "json_schema",
     "load_config",
     "override",

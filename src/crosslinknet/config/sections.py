@@ -16,31 +16,13 @@ from pydantic import (
     model_validator,
 )
 
+from crosslinknet.config.recipes import ATTENTIVE, RECIPES, defaults_of
 from crosslinknet.errors import suggest
 from crosslinknet.geometry import Fit, SliceAxis
 
 WINDOWS: dict[str, tuple[float, float]] = {  # low and high in HU
     "lung": (-1250.0, 250.0),  # width 1500, level -500: paper, Section IV-A
     "kidney": (-160.0, 240.0),  # paper, Section IV-A
-}
-
-# What a recipe changes against the defaults of TrainConfig. A key that the user writes wins.
-RECIPES: dict[str, dict[str, Any]] = {
-    "practical": {},
-    "paper": {  # Section IV-B; epochs from the released code. Decision D12
-        "optimizer": "adam",
-        "init": "gaussian",
-        "epochs": 15,
-        "draws": 0,
-        "batch_size": 2,
-        "lr": 5e-6,
-        "weight_decay": 0.005,
-        "schedule": "constant",
-        "clip": None,
-        "foreground": 0.0,
-        "progressive": [],
-        "precision": "32",
-    },
 }
 
 
@@ -256,11 +238,21 @@ class ModelConfig(Section):
 
 
 class LossConfig(Section):
-    """Weights of Eq. (2)."""
+    """Weights of Eq. (2), and of what single networks give beyond logits."""
 
     bce: float = Field(0.4, ge=0, description="weight of binary cross-entropy, Eq. (3)")
     dice: float = Field(0.1, ge=0, description="weight of the soft Dice loss, Eq. (4)")
     attention: float = Field(0.5, ge=0, description="weight of the attention loss, Eq. (1)")
+    structure: float = Field(
+        0.0,
+        ge=0,
+        description="weight of Inf-Net's loss: cross-entropy and IoU, contours count more",
+    )
+    sides: float = Field(
+        1.0, ge=0, description="factor on the auxiliary outputs' own weights (spnet, inf-net, ...)"
+    )
+    edge: float = Field(1.0, ge=0, description="weight of the contour's cross-entropy (inf-net)")
+    crossover: float = Field(1.0, ge=0, description="weight of Crossover-Net's loss of patch pairs")
     form: Literal["eq1", "pairwise", "released"] = Field(
         "pairwise",
         description="attention loss: eq1 (the paper), pairwise (mean of three correlations), "
@@ -285,8 +277,8 @@ class LossConfig(Section):
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        if self.form != "released" and self.bce + self.dice == 0:
-            raise ValueError("bce and dice are both 0: nothing would train the output")
+        if self.form != "released" and self.bce + self.dice + self.structure == 0:
+            raise ValueError("bce, dice and structure are 0: nothing would train the output")
         return self
 
 
@@ -302,10 +294,11 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """The training of one fold."""
 
-    recipe: Literal["practical", "paper"] = Field(
+    recipe: Literal["practical", "paper", "published"] = Field(
         "practical",
-        description="values of the keys that are not written here: practical, or paper (Section "
-        "IV-B); -s train.recipe=paper takes the recipe's values for written keys too",
+        description="values of the keys that are not written here: practical, paper (Section "
+        "IV-B), or published with the network; -s train.recipe=paper takes the recipe's values for "
+        "written keys too",
     )
     epochs: int = Field(60, ge=1, description="passes over the training slices")
     draws: int = Field(
@@ -314,18 +307,32 @@ class TrainConfig(Section):
     batch_size: int = Field(4, ge=1, description="slices per step and process")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
-        "adamw", description="adamw, adam (L2 in the gradient, as the paper), sgd (momentum 0.9)"
+        "adamw", description="adamw, adam (L2 in the gradient, as the paper), sgd"
     )
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    nesterov: bool = Field(True, description="sgd looks ahead by its momentum")
     lr: float = Field(1e-3, gt=0, description="largest learning rate")
+    head_lr: float = Field(
+        1.0, gt=0, description="factor on the rate of a network's heads behind its backbone (spnet)"
+    )
     weight_decay: float = Field(0.01, ge=0, description="decay of adamw, L2 of adam and sgd")
-    schedule: Literal["one-cycle", "cosine", "poly", "constant"] = Field(
-        "one-cycle", description="one-cycle, cosine, poly, per step and with warm-up; or constant"
+    schedule: Literal["one-cycle", "cosine", "poly", "step", "constant"] = Field(
+        "one-cycle",
+        description="one-cycle, cosine, poly, per step and with warm-up; step: a tenth of the rate "
+        "from half of the steps on; or constant",
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
-    init: Literal["gaussian", "framework"] = Field(
-        "framework", description="gaussian (paper; std sqrt(2/fan_in)) or framework (PyTorch)"
+    init: Literal["gaussian", "xavier", "framework"] = Field(
+        "framework",
+        description="gaussian (paper; std sqrt(2/fan_in)), xavier (normal), framework (PyTorch)",
     )
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
+    clip_value: float | None = Field(
+        None, gt=0, description="largest single gradient; null: no such clipping"
+    )
+    scales: list[float] = Field(
+        [], description="batches are resized by these in turn, to multiples of 32; [] leaves them"
+    )
     progressive: list[tuple[float, float]] = Field(
         [],
         description="[[share of the epochs, share of the size], ...]: start on smaller slices; "
@@ -364,9 +371,16 @@ class TrainConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _recipe(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("recipe", "practical") in RECIPES:
-            return RECIPES[given.get("recipe", "practical")] | given
+        if isinstance(given, dict):
+            return RECIPES.get(given.get("recipe", "practical"), {}).get("train", {}) | given
         return given
+
+    @field_validator("scales")
+    @classmethod
+    def _scales(cls, scales: list[float]) -> list[float]:
+        if any(not 0.25 <= scale <= 4 for scale in scales):
+            raise ValueError(f"{scales} must lie in 0.25..4")
+        return scales
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -469,6 +483,39 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     predict: PredictConfig = PredictConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, given: Any) -> Any:
+        """Fill in what the recipe sets for the network; what is written wins."""
+        if not isinstance(given, dict):
+            return given
+        written = {
+            key: value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+            for key, value in given.items()
+        }
+        model, train = (
+            {} if written.get(key) is None else written[key] for key in ("model", "train")
+        )
+        if not (isinstance(model, dict) and isinstance(train, dict)):
+            return written  # refused by the section itself
+        network, recipe = model.get("name", "crosslink-net"), train.get("recipe", "practical")
+        for section, values in defaults_of(str(network), str(recipe)).items():
+            own = {} if written.get(section) is None else written[section]
+            if isinstance(own, dict):
+                written[section] = values | own
+                if isinstance(own.get("options"), dict):
+                    written[section]["options"] = values.get("options", {}) | own["options"]
+        return written
+
+    @model_validator(mode="after")
+    def _attention_has_heads(self) -> Self:
+        if self.loss.attention > 0 and self.model.name not in ATTENTIVE:
+            raise ValueError(
+                f"loss.attention is {self.loss.attention:g}, but {self.model.name} has no "
+                f"attention heads; {', '.join(ATTENTIVE)} have. Set loss.attention to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _somebody_watches(self) -> Self:

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from crosslinknet.config.sections import RECIPES, Config
+from crosslinknet.config.recipes import ATTENTIVE, decided_keys
+from crosslinknet.config.sections import Config
 from crosslinknet.errors import UsageError, suggest
 
 # Keys that hold a path outside the data set.
@@ -83,7 +84,9 @@ def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, An
     """Set dotted keys in a nested dictionary; the input is not changed.
 
     ``train.recipe=NAME`` also takes away what the dictionary says about the keys that recipes
-    set, so that the recipe decides; other settings win over it as ever.
+    set, so that the recipe decides; ``model.name=NAME`` takes away options and weights of another
+    network, and loss weights where only one of the two has attention heads. Other settings win
+    over both as ever.
 
     Raises:
         UsageError: not of the form key=value, a value that is no YAML, a key below a value.
@@ -92,10 +95,16 @@ def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, An
     {'train': {'epochs': 9, 'lr': 0.0001}}
     """
     result = _copy(content)
-    if any(setting.partition("=")[0].strip() == "train.recipe" for setting in settings):
-        decided = set().union(*RECIPES.values())
-        train = result.get("train") or {}
-        result["train"] = {key: value for key, value in train.items() if key not in decided}
+    set_here = {key.strip(): text.strip() for key, _, text in (s.partition("=") for s in settings)}
+    if "train.recipe" in set_here:
+        for section, keys in decided_keys().items():
+            _forget(result, section, keys)
+    before = (result.get("model") or {}).get("name", "crosslink-net")
+    after = set_here.get("model.name", before)
+    if after != before:
+        _forget(result, "model", {"options", "weights"})
+        if (before in ATTENTIVE) != (after in ATTENTIVE):
+            _forget(result, "loss", {"bce", "dice", "attention"})
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -224,6 +233,13 @@ def _number(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
     return value
+
+
+def _forget(content: dict[str, Any], section: str, keys: set[str]) -> None:
+    """Take keys out of a section, which stays as it is otherwise."""
+    values = content.get(section)
+    if isinstance(values, dict):
+        content[section] = {key: value for key, value in values.items() if key not in keys}
 
 
 def _copy(content: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crosslinknet.config import RECIPES, Config, TrainConfig, to_dict
+from crosslinknet.config import Config, ModelConfig, TrainConfig, decided_keys, to_dict
 from crosslinknet.errors import UsageError
 from crosslinknet.evaluate import Scores, check_settings, evaluate_fold, summarise
 from crosslinknet.files import atomic_path, sha256_of_file, sha256_of_json, write_json
@@ -133,14 +133,22 @@ def announce(job: Run, console: Console) -> None:
             "Every case counts as a subject of its own. If one person has several images, set "
             "data.subject, or folds will share persons."
         )
-    train = job.config.train
-    own = TrainConfig(recipe=train.recipe)
+    config = job.config
+    own = Config(
+        data=config.data,
+        split=config.split,
+        model=ModelConfig(name=config.model.name),
+        train=TrainConfig(recipe=config.train.recipe),
+    )
     changed = [
-        f"{key} {getattr(train, key)} (the recipe: {getattr(own, key)})"
-        for key in dict.fromkeys(key for recipe in RECIPES.values() for key in recipe)
-        if getattr(train, key) != getattr(own, key)
+        f"{'' if section == 'train' else section + '.'}{key} {ours} (the recipe: {theirs})"
+        for section, keys in decided_keys().items()
+        for key in sorted(keys - {"options"})
+        if (ours := getattr(getattr(config, section), key))
+        != (theirs := getattr(getattr(own, section), key))
     ]
-    console.say(f"recipe {train.recipe}" + (f", but {', '.join(changed)}" if changed else ""))
+    but = f", but {', '.join(changed)}" if changed else ""
+    console.say(f"recipe {config.train.recipe}{but}")
 
 
 def predict_fold(job: Run, fold: int, console: Console) -> None:
@@ -191,7 +199,7 @@ def write_attention(job: Run, fold: int, ids: Sequence[str]) -> None:
         assert codes is not None
         d = int(np.argmax((codes > 0).sum(axis=(1, 2))))  # the slice with the largest target
         image = torch.from_numpy(np.array(case.image[d : d + 1])).to(device)
-        _, maps = model.forward_with_maps(image)  # type: ignore[operator]
+        maps = model.forward_for_loss(image).maps  # type: ignore[operator]
         if len(maps[which]) != 2:
             return
         vertical, horizontal = (torch.sigmoid(s)[0, 0].cpu().numpy() for s in maps[which])

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslinknet.errors import UsageError, suggest
+from crosslinknet.models.contract import Outputs
 from crosslinknet.models.layers import (
     AttentionHead,
     ConvBN,
     DecoderBlock,
     Kernel,
-    Maps,
     RConv,
     check_blocks,
     check_input,
@@ -159,7 +159,7 @@ class CrosslinkNet(nn.Module):
         """Image (B, C, H, W) to logits (B, num_classes, H, W); H and W of at least 32."""
         return self._decode(self._encode(x))
 
-    def forward_with_maps(self, x: Tensor) -> tuple[Tensor, Maps]:
+    def forward_for_loss(self, x: Tensor, target: Tensor | None = None) -> Outputs:
         """Logits, and for each attention block the scores of every branch (B, 1, h, w).
 
         The attention map is the sigmoid of the scores; h = H / 2^(block - 1), rounded down.
@@ -169,7 +169,7 @@ class CrosslinkNet(nn.Module):
             [head(features) for features in skips[block - 1]]
             for head, block in zip(self.heads, self.attention_blocks, strict=True)
         ]
-        return self._decode(skips), maps
+        return Outputs(self._decode(skips), maps=maps)
 
     def _encode(self, x: Tensor) -> list[list[Tensor]]:
         """Outputs of stage 1..5 before pooling: [stage][branch] (B, C, H / 2^i, W / 2^i)."""

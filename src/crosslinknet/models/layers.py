@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from crosslinknet.errors import ShapeError, UsageError
 
 Kernel = tuple[int, int]
-Maps = list[list[Tensor]]  # per attention block, per branch: scores before the sigmoid (B, 1, h, w)
 
 MIN_SIZE = 32  # five poolings: 32 pixels become one
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslinknet.errors import UsageError, suggest
+from crosslinknet.models.contract import Outputs
 from crosslinknet.models.layers import (
     AttentionHead,
     ConvBN,
     DecoderBlock,
-    Maps,
     RConv,
     check_blocks,
     check_input,
@@ -61,14 +61,14 @@ class UNet5(nn.Module):
         """Image (B, C, H, W) to logits (B, num_classes, H, W); H and W of at least 32."""
         return self._decode(self._encode(x))
 
-    def forward_with_maps(self, x: Tensor) -> tuple[Tensor, Maps]:
+    def forward_for_loss(self, x: Tensor, target: Tensor | None = None) -> Outputs:
         """Logits, and for each attention block the scores of the one encoder (B, 1, h, w)."""
         skips = self._encode(x)
         maps = [
             [head(skips[block - 1])]
             for head, block in zip(self.heads, self.attention_blocks, strict=True)
         ]
-        return self._decode(skips), maps
+        return Outputs(self._decode(skips), maps=maps)
 
     def _encode(self, x: Tensor) -> list[Tensor]:
         check_input(x, self.in_channels, self.training)

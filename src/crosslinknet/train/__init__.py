@@ -122,8 +122,8 @@ def _train(
         if left:
             console.warn(f"{config.model.weights} does not fit, and leaves as drawn: {left}")
     model, optimizer = fabric.setup(to_memory_format(bare, config), make_optimizer(bare, config))
-    if loss.needs_maps:
-        model.mark_forward_method("forward_with_maps")
+    if hasattr(bare, "forward_for_loss"):
+        model.mark_forward_method("forward_for_loss")
 
     progress = Progress()
     if last.exists():

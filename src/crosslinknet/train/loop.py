@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crosslinknet.checkpoint import load_random, random_tensors
 from crosslinknet.config import Config, PredictConfig
 from crosslinknet.data import Batch, EpochBatches, SliceDataset, make_loader, size_at, to_target
 from crosslinknet.errors import TrainingError
 from crosslinknet.losses import Parts, SegmentationLoss
+from crosslinknet.models import Outputs
 from crosslinknet.predict import predict_batch
 from crosslinknet.train.processes import mean_over_processes, ranks_that_say
 from crosslinknet.train.setup import learning_rate
@@ -89,7 +91,7 @@ def train_epoch(loop: Loop) -> Iterator[None]:
         if ends_group:
             rate = learning_rate(progress.step, steps_per_epoch * train.epochs, loop.config)
             for parameters in loop.optimizer.param_groups:
-                parameters["lr"] = rate
+                parameters["lr"] = rate * parameters["factor"]
             norm = clip_gradients(loop)
             if not getattr(loop.fabric.strategy.precision, "scaler", None):  # it skips such steps
                 finite_means("gradient", [norm], loop, names)
@@ -109,12 +111,24 @@ def forward(loop: Loop, batch: Batch) -> Parts:
     layout = torch.channels_last if loop.config.train.channels_last else torch.contiguous_format
     image = batch.image.to(device, non_blocking=True, memory_format=layout)
     target = batch.target.to(device, non_blocking=True)
+    image, target = rescaled(image, target, loop)
     with loop.fabric.autocast():  # on one device Fabric's wrapper does this for __call__ alone
-        if loop.loss.needs_maps:
-            logits, maps = loop.model.forward_with_maps(image)
+        if hasattr(loop.bare, "forward_for_loss"):
+            outputs = loop.model.forward_for_loss(image, target)
         else:
-            logits, maps = loop.model(image), []
-    return loop.loss(logits, maps, target)
+            outputs = Outputs(loop.model(image))
+    return loop.loss(target, **outputs._asdict())
+
+
+def rescaled(image: Tensor, target: Tensor, loop: Loop) -> tuple[Tensor, Tensor]:
+    """A batch at the scale whose turn it is (``train.scales``), sides being multiples of 32."""
+    scales = loop.config.train.scales
+    if not scales:
+        return image, target
+    scale = scales[loop.progress.batch % len(scales)]
+    size = [max(32, int(side * scale / 32 + 0.5) * 32) for side in image.shape[2:]]
+    image = F.interpolate(image, size=size, mode="bilinear", align_corners=True)
+    return image, F.interpolate(target, size=size, mode="bilinear", align_corners=True)
 
 
 def finite_means(what: str, values: list[float], loop: Loop, names: list[str]) -> list[float]:
@@ -188,12 +202,17 @@ def close_epoch(loop: Loop) -> bool:
 
 
 def clip_gradients(loop: Loop) -> float:
-    """Scale the gradients down to ``train.clip``; returns their norm from before."""
-    most = loop.config.train.clip or math.inf
+    """Scale the gradients down to ``train.clip``; returns their norm from before.
+
+    ``train.clip_value`` then cuts off what is left of each of them alone.
+    """
+    train = loop.config.train
     norm = loop.fabric.clip_gradients(
-        loop.model, loop.optimizer, max_norm=most, error_if_nonfinite=False
+        loop.model, loop.optimizer, max_norm=train.clip or math.inf, error_if_nonfinite=False
     )
     assert norm is not None
+    if train.clip_value is not None:
+        loop.fabric.clip_gradients(loop.model, loop.optimizer, clip_val=train.clip_value)
     return float(norm)
 
 

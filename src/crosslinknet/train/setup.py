@@ -14,7 +14,7 @@ from torch import nn
 
 from crosslinknet.cache import require_foreground
 from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
-from crosslinknet.config import Config
+from crosslinknet.config import ATTENTIVE, Config
 from crosslinknet.data import EpochBatches, SliceDataset
 from crosslinknet.errors import DataError, SystemProblem, UsageError
 from crosslinknet.losses import SegmentationLoss
@@ -82,7 +82,9 @@ def make_fabric(config: Config) -> Fabric:
         torch.backends.cudnn.benchmark = False
     spawned = DDPStrategy(
         start_method="spawn",
-        find_unused_parameters=config.loss.form == "released",  # its heads get no gradient
+        # Heads whose term has no weight get no gradient, nor do those of the released loss.
+        find_unused_parameters=config.loss.form == "released"
+        or not (config.loss.sides and config.loss.edge and config.loss.crossover),
     )
     return Fabric(
         accelerator=train.accelerator,
@@ -104,12 +106,16 @@ def has_bf16(accelerator: str) -> bool:
 def model_spec(run: Run, loss: SegmentationLoss) -> dict[str, Any]:
     """Arguments of ``build_model`` for this run; heads only where the loss uses them."""
     config = run.config
+    attention: dict[str, Any] = {}
+    if config.model.name in ATTENTIVE:
+        attention = {"attention_blocks": config.loss.blocks if loss.needs_maps else []}
     return {
         "name": config.model.name,
         "in_channels": config.image.channels,
         "num_classes": len(run.table.classes) + loss.exclusive,
-        "attention_blocks": config.loss.blocks if loss.needs_maps else [],
-    } | config.model.options
+        **attention,
+        **config.model.options,
+    }
 
 
 def start_weights(model: nn.Module, config: Config) -> list[str]:
@@ -123,6 +129,10 @@ def start_weights(model: nn.Module, config: Config) -> list[str]:
     """
     if config.train.init == "gaussian":
         init_gaussian(model)
+    if config.train.init == "xavier":
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                nn.init.xavier_normal_(module.weight)
     path = config.model.weights
     if path is None:
         return []
@@ -144,16 +154,21 @@ def start_weights(model: nn.Module, config: Config) -> list[str]:
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     """The optimizer over all parameters, batch norm included (paper; Decision D12)."""
     train = config.train
+    heads = tuple(f"{name}." for name in getattr(model, "backbone_heads", ()))
+    named = [(name.startswith(heads), p) for name, p in model.named_parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for of_head, p in named if of_head is wanted], "factor": factor}
+        for wanted, factor in ((False, 1.0), (True, train.head_lr))
+    ]
+    if train.head_lr == 1.0 or not heads:  # in the order of the network
+        groups = [{"params": [p for _, p in named], "factor": 1.0}]
     if train.optimizer == "sgd":
+        nesterov = train.nesterov and train.momentum > 0
         return torch.optim.SGD(
-            model.parameters(),
-            train.lr,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=train.weight_decay,
+            groups, train.lr, train.momentum, weight_decay=train.weight_decay, nesterov=nesterov
         )
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), train.lr, weight_decay=train.weight_decay)
+    return kind(groups, train.lr, weight_decay=train.weight_decay)
 
 
 def to_memory_format(model: nn.Module, config: Config) -> nn.Module:
@@ -177,6 +192,8 @@ def learning_rate(step: int, steps: int, config: Config) -> float:
     rising = round(train.warmup * steps)
     if train.schedule == "constant":
         return train.lr
+    if train.schedule == "step":
+        return train.lr if 2 * step < steps else 0.1 * train.lr
     if step < rising:
         low = 0.04 if train.schedule == "one-cycle" else 0.0
         return train.lr * (low + (1 - low) * (step + 1) / rising)
