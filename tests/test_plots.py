@@ -243,11 +243,11 @@ NAMES = ["a & b", "a method with a rather long name", "c"]
 
 def test_a_figure_is_saved_as_svg_and_as_png_for_print_the_same_each_time(tmp_path):
     figure = plots.rank_axis(NAMES, [1.2, 2.0, 2.8], [NAMES[:2]])
-    files = plots.save({"ranks": figure}, tmp_path / "sub")
+    files = plots.save({"ranks": figure}, tmp_path / "sub", "compare")
     assert [path.name for path in files] == ["ranks.svg", "ranks.png"]
     with Image.open(files[1]) as picture:
         assert picture.info["dpi"] == pytest.approx((300, 300), abs=1)
-    again = plots.save({"ranks": figure}, tmp_path / "again")
+    again = plots.save({"ranks": figure}, tmp_path / "again", "compare")
     assert files[1].read_bytes() == again[1].read_bytes()
     text = files[0].read_text("utf-8")
     assert "a method with a rather long name" in text  # text stays text
@@ -256,12 +256,13 @@ def test_a_figure_is_saved_as_svg_and_as_png_for_print_the_same_each_time(tmp_pa
 
 def test_figures_of_an_earlier_call_go_and_those_of_others_stay(tmp_path):
     figure = plots.rank_axis(NAMES, [1.2, 2.0, 2.8], [NAMES[:2]])
-    plots.save({"old": figure, "both": figure}, tmp_path)
+    plots.save({"theirs": figure}, tmp_path, "evaluate")
+    plots.save({"old": figure, "both": figure}, tmp_path, "compare")
     figure.savefig(tmp_path / "mine.png")
     (tmp_path / "mine.svg").write_text("<svg/>", "utf-8")
-    plots.save({"both": figure}, tmp_path)
+    plots.save({"both": figure}, tmp_path, "compare")
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["both.png", "both.svg", "mine.png", "mine.svg"]
+    assert names == ["both.png", "both.svg", "mine.png", "mine.svg", "theirs.png", "theirs.svg"]
 
 
 def words_at(figure):

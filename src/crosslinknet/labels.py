@@ -187,6 +187,19 @@ def merge_values(table: LabelTable) -> tuple[NDArray[np.uint8], dict[str, list[i
     return new, {name: np.unique(new[codes]).tolist() for name, codes in members}
 
 
+def numbers_of_names(label_map: Mapping[str, Sequence[int | str]]) -> dict[str, list[int]]:
+    """Which values of written masks mean a class of a label map that holds names; else nothing.
+
+    >>> numbers_of_names({"polyp": ["polyp"], "any": ["polyp", "adenoma"]})
+    {'polyp': [2], 'any': [1, 2]}
+    """
+    table = label_table(label_map)
+    if not table.names:
+        return {}
+    members = zip(table.classes, table.member[1:].T, strict=True)
+    return {name: [table.values[i] for i in np.flatnonzero(own)] for name, own in members}
+
+
 def value_name(value: int, colour: bool) -> str:
     """A mask value as people write it: ``7`` or ``#ff0000``."""
     return f"#{value:06x}" if colour else str(value)

@@ -199,7 +199,9 @@ def test_another_reference_is_seen_by_its_pixels(tmp_path):
     wrong = nnunet(
         tmp_path / "n" / "summary.json", {c: counts(40, 2, 9, 180) for c in ("c0", "c1")}
     )
-    with pytest.raises(DataError, match=r"reference of c0, lesion has 48 of 180 .* and 49 of 180"):
+    with pytest.raises(
+        DataError, match=r"reference of lesion of c0 has 48 of 180 .* and 49 of 180"
+    ):
         compare_methods([tmp_path / "eval", wrong], tmp_path / "out", labels={"1": "lesion"})
 
 
@@ -215,7 +217,7 @@ def test_scores_by_different_rules_are_refused(tmp_path):
 def test_other_images_are_refused_or_left_out(tmp_path):
     fewer = {s: v[:1] for s, v in WORSE.items()}
     folders = [run(tmp_path / "a", BETTER), run(tmp_path / "b", fewer, options=("train.epochs=9",))]
-    with pytest.raises(DataError, match=r"8 of 16 scores .* such as s0_1 slice 0, lesion"):
+    with pytest.raises(DataError, match=r"8 of 16 scores .* such as lesion of s0_1 slice 0"):
         compare_methods(folders, tmp_path / "out")
     assert compare_methods(folders, tmp_path / "out", common=True).images == 8
 
@@ -386,10 +388,12 @@ def test_sources_that_disagree_on_who_is_who_are_refused(folders, tmp_path):
 def test_means_places_and_sentence_are_of_the_same_subjects_and_misses_are_told(folders, tmp_path):
     ref, good, missing = folders
     sources = [
-        evaluation(tmp_path / name, pred, ref, subject=r"^(p\d)_", policy="drop")
+        evaluation(tmp_path / f"scores_{name}", pred, ref, subject=r"^(p\d)_", policy="drop")
         for name, pred in (("good", good), ("missing", missing))
     ]
     result = compare_methods(sources, tmp_path / "out", metrics=["hd95"])
+    assert [one.seeds for one in result.panels[0].methods] == [None, None]
+    assert any("trainings are not known by their seeds" in text for text in result.warnings)
     (panel,) = result.panels
     assert (panel.subjects, panel.pairs[0].n) == (7, 7)  # a miss has no distance by this policy
     assert [one.n_missed for one in panel.methods] == [0, 2]
@@ -439,3 +443,34 @@ def test_without_resamples_there_are_no_places_and_no_intervals(two, tmp_path):
     assert result.panels[0].pairs[0].interval is None
     assert "place 1" not in (tmp_path / "out" / "comparison.md").read_text()
     assert not list((tmp_path / "out" / "figures").glob("*places*"))
+
+
+def test_labels_and_subjects_are_for_nnunet_alone_and_must_be_there(tmp_path):
+    both = [run(tmp_path / "a", BETTER), run(tmp_path / "b", WORSE, options=("train.epochs=9",))]
+    with pytest.raises(UsageError, match=r"are for summary\.json files of nnU-Net"):
+        compare_methods(both, tmp_path / "out", labels={"1": "lesion"})
+    paths = [
+        nnunet(tmp_path / name / "summary.json", {"c0": counts(40, 2, 9, 180)}) for name in "xy"
+    ]
+    with pytest.raises(UsageError, match=r"--label names 7, which .* does not hold; it has 1"):
+        compare_methods(paths, tmp_path / "out", labels={"7": "lesion"})
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"schema": "other/1"}'])
+def test_a_summary_of_another_program_is_refused(tmp_path, content):
+    for name in "xy":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(content, "utf-8")
+    with pytest.raises(DataError, match="is of no kind that is compared"):
+        compare_methods([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
+
+
+def test_a_difference_that_most_subjects_show_and_the_mean_does_not_is_pointed_out(tmp_path):
+    two = [run(tmp_path / "a", BETTER), run(tmp_path / "b", WORSE, options=("train.epochs=9",))]
+    result = compare_methods(two, tmp_path / "out", metrics=["dice"])
+    assert "differs from all others" in sentence(result.panels[0])
+    assert "Beware" not in sentence(result.panels[0])
+    wide = result.panels[0].model_copy(
+        update={"pairs": [result.panels[0].pairs[0].model_copy(update={"interval": (-0.1, 0.2)})]}
+    )
+    assert "interval of the mean difference to b includes 0" in sentence(wide)

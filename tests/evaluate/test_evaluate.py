@@ -561,9 +561,43 @@ def test_labelme_outlines_are_scored_against_masks_and_against_each_other(tmp_pa
     (other / "dataset.json").write_text('{"labels": {}}', "utf-8")  # of nnU-Net; no mask
     pixels = write_png(tmp_path / "png", a=PRED)
     names = {"lesion": ["lesion"]}
-    for pred in (other, pixels):
-        found = score(pred, drawn, tmp_path / f"o_{pred.name}", names)
+    for pred, numbers in ((other, None), (pixels, {"lesion": [1]})):
+        found = score(pred, drawn, tmp_path / f"o_{pred.name}", names, numbers=numbers)
         assert found["levels"]["image"]["lesion"]["metrics"]["dice"]["mean"] == pytest.approx(0.7)
+    with pytest.raises(
+        LabelError, match=r"holds numbers, but lesion is given by names .*=lesion,1"
+    ):
+        score(pixels, drawn, tmp_path / "o", names)
+
+
+def test_numbers_beside_names_say_which_class_a_number_means_whatever_the_alphabet(tmp_path):
+    drawn = write_labelme(tmp_path / "r", "a", "tumour", (5, 4), (15, 10))
+    pixels = write_png(tmp_path / "p", a=PRED)  # tumour is 1, and comes after liver
+    names = {"liver": ["liver"], "tumour": ["tumour"]}
+    numbers = {"liver": [2], "tumour": [1]}
+    found = score(pixels, drawn, tmp_path / "o", names, numbers=numbers)
+    assert found["levels"]["image"]["tumour"]["metrics"]["dice"]["mean"] == pytest.approx(0.7)
+    assert found["levels"]["image"]["liver"]["counts"]["n_both_empty"] == 1
+    both = {"organ": ["liver", "tumour"], "tumour": ["tumour"]}
+    nested = {"organ": [1, 2], "tumour": [1]}
+    found = score(pixels, drawn, tmp_path / "o", both, numbers=nested)
+    assert found["levels"]["image"]["organ"]["metrics"]["dice"]["mean"] == pytest.approx(0.7)
+    apart = {"organ": [2], "tumour": [1]}
+    with pytest.raises(LabelError, match="one means tumour together, which no name does"):
+        score(pixels, drawn, tmp_path / "o", both, numbers=apart)
+
+
+def test_scores_are_not_written_among_the_masks(tmp_path):
+    pred, ref = write_png(tmp_path / "p", a=PRED), write_png(tmp_path / "r", a=TARGET)
+    for out in (pred, ref):
+        with pytest.raises(UsageError, match="holds the masks themselves"):
+            score(pred, ref, out)
+
+
+def test_a_picture_has_a_spacing_of_two_numbers(tmp_path):
+    pred, ref = write_png(tmp_path / "p", a=PRED), write_png(tmp_path / "r", a=TARGET)
+    with pytest.raises(UsageError, match=r"is a picture and spacing .* has three numbers"):
+        score(pred, ref, tmp_path / "o", spacing=(1, 2, 3))
 
 
 def test_outlines_whose_sizes_differ_have_no_pixels_in_common(tmp_path):

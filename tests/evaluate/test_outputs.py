@@ -235,20 +235,30 @@ def test_a_table_for_a_paper_has_a_row_per_metric_and_escapes_what_latex_reads(f
     assert table.header == ("", "left_lung")
     assert table.rows[0] == ("DSC (%)", "23.33 (0.00 to 70.00)")
     assert table.rows[-4:] == (
-        ("n", "4"), ("both empty", "1"), ("false alarms", "1"), ("misses", "1")
+        ("pairs", "4"), ("both empty", "1"), ("false alarms", "1"), ("misses", "1")
     )  # fmt: skip
     text = latex(summary)
     assert r" & left\_lung \\" in text
     assert r"DSC (\%) & 23.33 (0.00--70.00) \\" in text
     for rule in ("toprule", "midrule", "bottomrule"):
-        assert text.count(f"\\{rule}") == 1
+        assert text.count(f"\\{rule}") == 2  # by image, and pooled
     assert text.count("{") == text.count("}")
+    assert "Level image: mean over images; policy worst" in text
+    assert "4 subjects are too few for a claim" in text
+
+
+def test_the_table_of_a_preset_says_of_its_settings_only_what_is_in_it(folders):
+    text = latex(score(*folders, preset="nnunet", **PRESETS["nnunet"].settings))
+    assert "preset nnunet; policy drop; 4 subjects" in text
+    assert "interval from" not in text
+    text = latex(score(*folders, preset="monai", **PRESETS["monai"].settings))
+    assert r"NSD within 2 px" in text
 
 
 def test_parts_are_shown_with_few_metrics(folders):
     (table,) = stratum_tables(score(*folders))
     assert table.header == (
-        "part", "DSC (%)", "Sen. (%)", "Prec. (%)", "HD95 (px)", "n", "both empty",
+        "part", "DSC (%)", "Sen. (%)", "Prec. (%)", "HD95 (px)", "pairs", "both empty",
         "false alarms", "misses",
     )  # fmt: skip
 

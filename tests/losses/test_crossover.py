@@ -97,6 +97,15 @@ def test_a_larger_batch_of_the_same_pixels_has_the_same_loss():
     torch.testing.assert_close(by_mean, by_sum, atol=1e-5, rtol=0)
 
 
+def test_the_published_sum_differs_from_the_mean_only_in_what_counts_as_no_distance():
+    vertical = torch.zeros(100, 1, 19)
+    vertical[..., 7:11] = 1e-6  # as small as TINY
+    mean = (2**0.5 - 1) / 2**0.5
+    assert against_zeros(vertical) == pytest.approx(mean, abs=1e-3)
+    root = 101**0.5 - 1
+    assert against_zeros(vertical, batch_mean=False) == pytest.approx(root / (root + 1), abs=1e-3)
+
+
 def test_the_two_sides_are_alike():
     torch.manual_seed(0)
     vertical, horizontal = torch.rand(2, 4, 8, 19)

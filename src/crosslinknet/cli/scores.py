@@ -21,7 +21,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="CLASS=VALUES",
-            help="Class and its mask values, as tumour=2 or infection=1,2; repeatable. "
+            help="Class and its mask values, as tumour=2 or infection=1,2, or a name of labelme or "
+            "SEG, with the number it has elsewhere, as tumour=Tumour,2; repeatable. "
             "Default: foreground=1, or 255 in its place.",
         ),
     ] = None,
@@ -89,6 +90,7 @@ def evaluate(
     """Score masks against references: tables per image and case, a summary, a page."""
     from crosslinknet.config import load_config, override, parse_config, to_dict
     from crosslinknet.evaluate import evaluate_folders
+    from crosslinknet.labels import numbers_of_names
     from crosslinknet.metrics import PRESETS
     from crosslinknet.report import write_scores
 
@@ -102,24 +104,29 @@ def evaluate(
         _refuse_bent(preset, settings or (), label if label_map else None)
         given["evaluate"] = dict(PRESETS[preset].settings)
         given["data"] |= {"label_map": dict(label_map)} if label_map else {}
-    options = {"label_map": _labels(label), "subject": subject, "threshold": threshold}
+    labels, numbers = _labels(label)
+    options = {"label_map": labels, "subject": subject, "threshold": threshold}
     given["data"] |= {key: value for key, value in options.items() if value is not None}
     if slice_axis is not None:
         given["image"] |= {"slice_axis": int(slice_axis) if slice_axis.isdecimal() else slice_axis}
     chosen = parse_config(override(given, tuple(settings or ())), "xln evaluate")
+    if config is not None and label is None:  # predictions are those of a run of this config
+        numbers = numbers_of_names(chosen.data.label_map)
     with bars_shown("Nothing was written.") as bars:
         bar = bars.add_task("scoring", total=None)
         try:
             evaluate_folders(
                 pred, ref, out, data=chosen.data, config=chosen.evaluate, spacing=_spacing(spacing),
                 slice_axis=chosen.image.slice_axis, pred_threshold=pred_threshold,
-                probabilities=probabilities, groups=groups, preset=preset,
+                probabilities=probabilities, groups=groups, preset=preset, numbers=numbers,
                 done=lambda total: bars.update(bar, total=total, advance=1),
             )  # fmt: skip
         except LabelError as error:
+            if "label_map" not in str(error):
+                raise
             raise LabelError(
-                f"{error} On the command line: --label CLASS=VALUES says what values mean, "
-                "--threshold and --pred-threshold are for grey masks."
+                f"{error} On the command line: --label CLASS=VALUES says what values or names "
+                "mean, --threshold and --pred-threshold are for grey masks."
             ) from error
     page = write_scores(out)
     print_scores(out)
@@ -185,16 +192,23 @@ def compare(
     print(f"Report: {(out / 'comparison.html').resolve()}")
 
 
-def _labels(texts: list[str] | None) -> dict[str, list[int | str]] | None:
-    """infection=1,2 to a name and its values."""
+def _labels(
+    texts: list[str] | None,
+) -> tuple[dict[str, list[int | str]] | None, dict[str, list[int]]]:
+    """infection=1,2 to a class and its values; lesion=polyp,1 to its names, and its numbers."""
     labels: dict[str, list[int | str]] = {}
+    numbers: dict[str, list[int]] = {}
     for text in texts or ():
         name, equals, values = text.partition("=")
-        if not equals or not values:
-            raise UsageError(f"--label {text!r} is not of the form class=values, as tumour=2.")
         parts = [part.strip() for part in values.split(",")]
-        labels[name] = [int(part) if part.isdecimal() else part for part in parts]
-    return labels or None
+        if not equals or not all(parts):
+            raise UsageError(f"--label {text!r} is not of the form class=values, as tumour=2.")
+        if name in labels:
+            raise UsageError(f"--label {name} is given twice; list its values: {name}=1,2")
+        names: list[int | str] = [part for part in parts if not part.isdecimal()]
+        numbers[name] = [int(part) for part in parts if part.isdecimal()]
+        labels[name] = names or [*numbers[name]]
+    return labels or None, numbers
 
 
 def _refuse_bent(preset: str, settings: Sequence[str], label: list[str] | None) -> None:
@@ -215,7 +229,10 @@ def _keys(texts: list[str] | None) -> dict[str, str]:
     wrong = [name for name, equals, key in pairs if not (name and equals and key)]
     if wrong:
         raise UsageError(f"--label {wrong[0]!r} is not of the form CLASS=KEY, as kidney=1.")
-    return {key.strip(): name.strip() for name, _, key in pairs}
+    keys = {key.strip(): name.strip() for name, _, key in pairs}
+    if len(set(keys.values())) < len(pairs):
+        raise UsageError("--label names a class or a label twice; a class is one label of nnU-Net.")
+    return keys
 
 
 def _spacing(text: str | None) -> tuple[float, ...] | None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from crosslinknet.compare.sources import Method
 from crosslinknet.errors import DataError, UsageError, suggest
-from crosslinknet.evaluate.pairs import listed
 from crosslinknet.metrics.registry import METRICS
 from crosslinknet.metrics.table import Row
 
@@ -43,7 +42,7 @@ def same_images(methods: Sequence[Method], common: bool) -> list[Method]:
         lonely = sorted(every - shared, key=str)
         raise DataError(
             f"{len(lonely)} of {len(every)} scores are not there for every method, such as "
-            f"{listed([_key_text(key) for key in lonely[:3]])}. Score all methods on the same "
+            f"{'; '.join(_key_text(key) for key in lonely[:3])}. Score all methods on the same "
             "images, or compare those that all have with --common."
         )
     if not shared:
@@ -123,7 +122,7 @@ def _by_key(rows: Sequence[Row], name: str) -> dict[Key, Row]:
 
 def _key_text(key: Key) -> str:
     case, number, name = key
-    return f"{case}{'' if number is None else f' slice {number}'}, {name}"
+    return f"{name} of {case}{'' if number is None else f' slice {number}'}"
 
 
 def shared_metrics(methods: Sequence[Method], asked: Sequence[str]) -> list[str]:
@@ -172,9 +171,11 @@ def _one_fold(methods: Sequence[Method]) -> list[str]:
 
 
 def _one_seed(methods: Sequence[Method]) -> list[str]:
-    if all(len(method.trainings) == 1 for method in methods):
-        return [
-            "one training of each method: how much another seed changes it is not known, and a "
-            "difference may be luck of the training."
-        ]
-    return []
+    if any(len(method.trainings) > 1 for method in methods):
+        return []
+    known = all(method.kind == "run" for method in methods)
+    return [
+        f"{'one training of each method' if known else 'trainings are not known by their seeds'}: "
+        "how much another seed changes them is not known, and a difference may be luck of the "
+        "training."
+    ]

@@ -57,7 +57,7 @@ def write_documents(result: Comparison, values: Sequence[Floats], out: Path) -> 
         for panel, several in zip(result.panels, drawn, strict=True)
         for name, (one, _) in several.items()
     }
-    plots.save(figures, out / "figures")
+    plots.save(figures, out / "figures", "compare")
     write_text(out / "comparison.md", _markdown(result))
     write_text(out / "comparison.tex", _latex(result))
     write_text(out / "comparison.html", _page(result, drawn, out.resolve().name))
@@ -81,7 +81,7 @@ def methods_table(panel: Panel) -> Table:
             _text(panel, one.median),
             _text(panel, one.std),
             _text(panel, one.fold_std),
-            f"{_text(panel, one.seed_std)} ({one.seeds})" if one.seeds > 1 else "1 seed",
+            _seeds(panel, one),
             f"{one.mean_rank:.2f}",
             *map(str, (panel.subjects, one.n_missed, one.n_false_alarm, one.n_both_empty)),
         )
@@ -139,9 +139,27 @@ def sentence(panel: Panel) -> str:
         return f"{text}; no difference holds up at 0.05 after correction."
     if rivals:
         return f"{text}; it cannot be told from {', '.join(rivals)} at 0.05 after correction."
-    return f"{text}, and differs from all others at 0.05 after correction" + (
-        "." if higher else "; smaller is better."
-    )
+    wide = [
+        one.second if one.first == best.name else one.first
+        for one in found
+        if best.name in (one.first, one.second)
+        and one.interval is not None
+        and one.interval[0] <= 0 <= one.interval[1]
+    ]
+    text += ", and differs from all others at 0.05 after correction"
+    text += "" if higher else "; smaller is better"
+    if wide:
+        text += (
+            f". Beware: the interval of the mean difference to {', '.join(wide)} includes 0; most "
+            "subjects agree, and a few large differences the other way decide the mean"
+        )
+    return f"{text}."
+
+
+def _seeds(panel: Panel, one: MethodScore) -> str:
+    if one.seeds is None:
+        return "not known"
+    return f"{_text(panel, one.seed_std)} ({one.seeds})" if one.seeds > 1 else "1 seed"
 
 
 def _best(panel: Panel) -> list[MethodScore]:
@@ -202,9 +220,10 @@ def _tables(panel: Panel) -> list[Table]:
 def _about(result: Comparison) -> str:
     policy = result.settings.get("policy")
     images = count(result.images, "case" if result.level == "case" else "image")
+    again = f"; {result.resamples} resamples of the subjects" if result.resamples else ""
     return (
         f"{len(result.sources)} methods, {count(result.subjects, 'subject')}, {images}; policy "
-        f"{policy}; {result.resamples} resamples of the subjects"
+        f"{policy}{again}"
     )
 
 
@@ -218,9 +237,11 @@ def _latex(result: Comparison) -> str:
         [latex_cells(one.name), *(_latex_cell(panel, one.name) for panel in result.panels)]
         for one in result.panels[0].methods
     ]
+    rows.append(["subjects", *(str(panel.subjects) for panel in result.panels)])
+    interval = " with 95 % interval (BCa)" if result.resamples else ""
     note = (
-        f"{_about(result)}. Mean over subjects with 95 % interval (BCa). Bold: best mean. Dagger: "
-        "differs from the best, Wilcoxon signed-rank on subjects, Holm-corrected p < 0.05."
+        f"{_about(result)}. Mean over subjects{interval}. Bold: best mean. Dagger: differs from "
+        "the best, Wilcoxon signed-rank on subjects, Holm-corrected p < 0.05."
     )
     return booktabs([latex_cells(cell) for cell in header], rows, note)
 

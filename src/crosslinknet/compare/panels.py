@@ -156,7 +156,7 @@ def _score(
         median=float(np.median(own)),
         std=float(own.std(ddof=1)) if len(own) > 1 else None,
         fold_std=float(np.mean(known)) if known else None,
-        seeds=len(values),
+        seeds=len(values) if method.kind == "run" else None,
         seed_std=float(np.std(by_seed, ddof=1)) if len(values) > 1 else None,
         mean_rank=float(ranking.mean_ranks[place]),
         place=float(ranking.places[place]),

@@ -28,7 +28,9 @@ class MethodScore(Part):
     median: float
     std: float | None = Field(description="over subjects")
     fold_std: float | None = Field(description="of the folds' means; null outside of folds")
-    seeds: int = Field(description="trainings that are averaged")
+    seeds: int | None = Field(
+        description="trainings that are averaged; null where the source does not tell"
+    )
     seed_std: float | None = Field(description="of the seeds' means; null with one seed")
     mean_rank: float = Field(description="mean over subjects, 1 is best")
     place: float = Field(description="by the mean; 1 is best, equal ones share")

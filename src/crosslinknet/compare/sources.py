@@ -25,6 +25,7 @@ from crosslinknet.readers import stem_of
 Kind = Literal["run", "evaluation", "nnunet"]
 Compared = Literal["image", "case"]
 
+SUMMARIES = "crosslinknet/summary/"
 NNUNET = {"Dice": "dice", "IoU": "iou"}
 SEED_ALONE = (
     "train.seed",
@@ -97,6 +98,11 @@ def read_methods(
     kinds = [_kind(path) for path in paths]
     if level == "image" and "nnunet" in kinds:
         raise UsageError("nnU-Net scores cases, not slices: compare with --level case.")
+    if (labels or subject) and "nnunet" not in kinds:
+        raise UsageError(
+            "--label and --subject are for summary.json files of nnU-Net, and none is given: "
+            "evaluations and runs know their classes and subjects."
+        )
     compared: Compared = "case" if level == "case" or "nnunet" in kinds else "image"
     methods = [
         replace(_read(path, kind, compared, subject, labels), name=name)
@@ -179,6 +185,11 @@ def _without_seed(config: Config) -> dict[str, Any]:
 
 def _evaluation(path: Path, level: Compared) -> Method:
     summary = read_json(path / "summary.json")
+    if not isinstance(summary, dict) or not str(summary.get("schema", "")).startswith(SUMMARIES):
+        raise DataError(
+            f"{path / 'summary.json'} is of no kind that is compared: neither of xln evaluate "
+            "(schema crosslinknet/summary) nor of nnU-Net 2 (metric_per_case)."
+        )
     if level == "case" and "case" not in summary.get("levels", {}):
         raise DataError(
             f"{path} was not scored by case. Score it anew with case in evaluate.levels."
@@ -205,6 +216,12 @@ def _nnunet(path: Path, subject: str | None, labels: Mapping[str, str]) -> Metho
         ) from error
     if not rows:
         raise DataError(f"{path} has no case in metric_per_case.")
+    strange = sorted(set(labels) - {label for case in cases for label in case["metrics"]})
+    if strange:
+        raise UsageError(
+            f"--label names {', '.join(strange)}, which {path} does not hold; it has "
+            f"{', '.join(cases[0]['metrics'])}."
+        )
     return Method("", "nnunet", (path,), (tuple(rows),), "px", {"policy": "drop"})
 
 

@@ -6,7 +6,7 @@ strata.py, rows.py, documents.py.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from crosslinknet.evaluate.pairs import (
     EITHER,
     checked_spacing,
     common_spacing,
+    is_picture,
     listed,
     masks_in,
     pairs,
@@ -103,6 +104,7 @@ def evaluate_folders(
     probabilities: Path | None = None,
     groups: Path | None = None,
     preset: str | None = None,
+    numbers: Mapping[str, Sequence[int]] | None = None,
     done: Callable[[int], None] = lambda total: None,
 ) -> dict[str, Any]:
     """Score a folder of predicted masks against a folder of reference masks.
@@ -126,6 +128,8 @@ def evaluate_folders(
         probabilities: folder with the probabilities of the predictions, for their calibration.
         groups: CSV table with the column ``subject`` and a column per grouping, for the strata.
         preset: whose convention ``config`` holds, for the record.
+        numbers: where ``data.label_map`` names labels of outlines or segments: what means each
+            class in masks that hold numbers.
         done: called after each pair, with the number of all.
 
     Returns:
@@ -141,6 +145,8 @@ def evaluate_folders(
         data = data.model_copy(update={"label_map": EITHER})
     classes = list(data.label_map)
     check_settings(config, classes)
+    if out.resolve() in (pred.resolve(), ref.resolve()):
+        raise UsageError(f"{out} holds the masks themselves; give another folder for the scores.")
     stated = None if spacing is None else checked_spacing(spacing)
     table = label_table(data.label_map)
     maps = None if probabilities is None else masks_in(probabilities)
@@ -148,12 +154,17 @@ def evaluate_folders(
     def score(name: str, pred_file: Path, target_file: Path) -> Scores:
         subject = subject_of(target_file, data.subject)
         codes, target, step = read_pair(
-            pred_file, target_file, data, slice_axis, pred_threshold, stated
+            pred_file, target_file, data, slice_axis, pred_threshold, stated, numbers
         )
         if spacing is not None and len(spacing) == 2 and len(target) > 1:
             raise UsageError(
                 f"{target_file} is a volume of {len(target)} slices and spacing {list(spacing)} "
                 "has no distance of slices; give dz, dy, dx."
+            )
+        if spacing is not None and len(spacing) == 3 and is_picture(target_file, len(target)):
+            raise UsageError(
+                f"{target_file} is a picture and spacing {list(spacing)} has three numbers; give "
+                "dy, dx."
             )
         if either:
             for file, found in ((pred_file, codes), (target_file, target)):
@@ -165,7 +176,7 @@ def evaluate_folders(
 
     jobs = [(name, *files) for name, files in pairs(pred, ref).items()]
     subjects = sorted({subject_of(target, data.subject) for _, _, target in jobs})
-    known = {} if groups is None else read_groups(groups, subjects)
+    known, left_out = ({}, []) if groups is None else read_groups(groups, subjects)
     scores = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running = [pool.submit(score, *job) for job in jobs]
@@ -178,12 +189,14 @@ def evaluate_folders(
             raise
     merged = merge(scores, config)
     summary = summarise([merged], classes, config, preset, known)
+    summary |= {"pred": str(pred), "ref": str(ref)}
+    summary["warnings"] += left_out
     if preset == "infnet" and maps is None:
         summary["warnings"].append(
             "no probabilities were given, so hard masks were cut at all thresholds; Inf-Net's tool "
             "is given maps (--probabilities)."
         )
-    texts = {"summary.md": markdown(f"{pred.name} against {ref.name}", summary)}
+    texts = {"summary.md": markdown(f"{pred} against {ref}", summary)}
     texts["summary.tex"] = latex(summary)
     # From here on nothing can fail but the disk. What another evaluation left goes first, the
     # summary, by which the folder is known, before all else.

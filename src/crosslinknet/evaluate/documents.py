@@ -10,10 +10,10 @@ from typing import Any
 
 from crosslinknet.metrics import METRICS, PRESETS
 from crosslinknet.metrics.registry import STATES
-from crosslinknet.metrics.table import Level
+from crosslinknet.metrics.table import AVERAGE, Level
 
 PER = {"image": "mean over images", "case": "mean over cases", "pooled": "one pooled count"}
-COUNTS = ("n", "both empty", "false alarms", "misses")
+COUNTS = ("pairs", "both empty", "false alarms", "misses")
 TELLING = ("dice", "sensitivity", "precision", "hd95")  # of parts of the images
 STRATA = {"target_size": "By target size, of the slice", "slice_position": "By place of the slice"}
 
@@ -30,12 +30,21 @@ class Table:
 def settings_text(summary: Mapping[str, Any]) -> str:
     """How the numbers came about, in one line."""
     interval = summary["interval"]
+    entries = next(iter(summary["levels"].values()))
+    metrics = next(iter(entries.values()))["metrics"]
+    options = {option for name in metrics for option in METRICS[name].options}
+    tolerance = f"{summary['nsd_tolerance']:g} {summary['distance_unit']}"
+    subjects = "1 subject" if interval["subjects"] == 1 else f"{interval['subjects']} subjects"
+    resampled = f"interval from {interval['resamples']} resamples of {subjects}"
+    preset = summary.get("preset")
     parts = [
-        f"preset {summary['preset']}" if summary.get("preset") else "",
+        f"preset {preset}" if preset else "",
         f"policy {summary['policy']}",
-        f"OR and UR over {summary['or_ur_norm']}",
-        f"{interval['confidence']:.0%} interval from {interval['resamples']} resamples of "
-        f"{interval['subjects']} subjects",
+        f"OR and UR over {summary['or_ur_norm']}" if "or_ur_norm" in options else "",
+        f"NSD within {tolerance}" if preset and "nsd_tolerance" in options else "",
+        f"{interval['confidence']:.0%} {resampled}"
+        if interval["resamples"] and not preset
+        else subjects,
     ]
     return "; ".join(part for part in parts if part)
 
@@ -50,7 +59,8 @@ def level_table(summary: Mapping[str, Any], level: Level) -> Table:
         for metric, cell in entry["metrics"].items():
             text = [number_text(metric, cell[key]) for key in ("mean", "std", "median")]
             between = interval_text(metric, cell["interval"], " to ")
-            rows.append((name, heading(metric, summary), *text, between, str(cell["n"]), *empty))
+            used = "" if name == AVERAGE else str(cell["n"])  # of classes, not of images
+            rows.append((name, heading(metric, summary), *text, between, used, *empty))
     caption = f"{PER[level]}; {settings_text(summary)}"
     return Table(caption, (*header, *COUNTS[1:]), tuple(rows))
 
@@ -182,12 +192,16 @@ def _markdown_cell(text: str) -> str:
 
 
 def latex(summary: Mapping[str, Any]) -> str:
-    """The table of the first level, or of the preset, for a paper (package booktabs)."""
+    """A table for each level, or that of the preset, for a paper (package booktabs)."""
     if summary.get("preset"):
-        table = preset_table(summary)
+        tables = [preset_table(summary)]
     else:
-        table = paper_table(summary, next(iter(summary["levels"])))
-    return latex_table(table, settings_text(summary))
+        tables = [paper_table(summary, level) for level in levels_of(summary)]
+    warnings = "".join(f" {warning[0].upper()}{warning[1:]}" for warning in summary["warnings"])
+    return "\n".join(
+        latex_table(table, f"{table.caption}; {settings_text(summary)}.{warnings}")
+        for table in tables
+    )
 
 
 def latex_table(table: Table, note: str) -> str:

@@ -15,7 +15,7 @@ from crosslinknet.config import DataConfig
 from crosslinknet.datasets.folders import ENDINGS
 from crosslinknet.errors import CrosslinkError, DataError, LabelError, ShapeError, UsageError
 from crosslinknet.geometry import Grid, SliceAxis, is_apart, shift_of
-from crosslinknet.labels import label_table
+from crosslinknet.labels import LabelTable, label_table
 from crosslinknet.readers import (
     DRAWN,
     is_drawn,
@@ -28,6 +28,9 @@ from crosslinknet.readers import (
 from crosslinknet.readers.polygons import looks_like
 
 Codes = NDArray[np.uint8]
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".json")
+LabelMap = Mapping[str, Sequence[int | str]]
+Numbers = Mapping[str, Sequence[int]]  # class: numbers
 EITHER: dict[str, list[int | str]] = {"foreground": [1, 255]}  # where no label map is stated
 Spacing = tuple[float, float, float]
 
@@ -102,6 +105,7 @@ def read_pair(
     slice_axis: SliceAxis,
     pred_threshold: int | None,
     stated: Spacing | None,
+    numbers: Numbers | None = None,
 ) -> tuple[Codes, Codes, Spacing | None]:
     """Read a prediction and its reference as codes (D, H, W) on one grid.
 
@@ -115,6 +119,7 @@ def read_pair(
         slice_axis: of volumes.
         pred_threshold: in the place of ``data.threshold``, for predictions.
         stated: (dz, dy, dx) by the user, else None.
+        numbers: what means a class in masks of pixels, where ``data.label_map`` holds names.
 
     Returns:
         Codes of both, and (dz, dy, dx) in mm, None where it is not known.
@@ -122,19 +127,22 @@ def read_pair(
     Raises:
         DataError: not readable, or not on one grid (ShapeError).
     """
-    table = label_table(data.label_map)
     theirs = data.model_copy(update={"threshold": pred_threshold})
+
+    def of_pixels(path: Path, threshold: int | None) -> tuple[Codes, Grid]:
+        return _read_numbers(path, slice_axis, data.label_map, numbers, threshold)
+
     drawn = is_drawn(pred), is_drawn(target)
     if drawn == (False, False):
-        targets, grid = read_mask(target, slice_axis, table, data.threshold)
+        targets, grid = of_pixels(target, data.threshold)
         with _prediction_named():
-            preds, own = read_mask(pred, slice_axis, table, pred_threshold)
+            preds, own = of_pixels(pred, pred_threshold)
         return preds, targets, common_spacing(pred, own, target, grid, stated)
     if drawn == (True, False):
-        targets, grid = read_mask(target, slice_axis, table, data.threshold)
+        targets, grid = of_pixels(target, data.threshold)
     elif drawn == (False, True):
         with _prediction_named():
-            preds, grid = read_mask(pred, slice_axis, table, pred_threshold)
+            preds, grid = of_pixels(pred, pred_threshold)
     else:
         grid = _grid_of_both(pred, target, slice_axis)
     if drawn[0]:
@@ -143,6 +151,47 @@ def read_pair(
     if drawn[1]:
         targets = read_drawn(target, pred, grid, data)
     return preds, targets, stated or grid.spacing
+
+
+def _read_numbers(
+    path: Path,
+    slice_axis: SliceAxis,
+    label_map: LabelMap,
+    numbers: Numbers | None,
+    threshold: int | None,
+) -> tuple[Codes, Grid]:
+    """A mask of pixels as codes of the label map, whose names numbers stand for.
+
+    Raises:
+        LabelError: the label map holds names, and it is not known which numbers mean them.
+    """
+    table = label_table(label_map)
+    if not table.names:
+        return read_mask(path, slice_axis, table, threshold)
+    known = {name: list(values) for name, values in (numbers or {}).items() if values}
+    if missing := [name for name in table.classes if name not in known]:
+        order = ", ".join(f"{value} {name}" for value, name in enumerate(table.names, start=1))
+        raise LabelError(
+            f"{path} holds numbers, but {', '.join(missing)} is given by names of labels alone. "
+            f"Give the number beside the name, as --label {missing[0]}="
+            f"{label_map[missing[0]][0]},1 (masks of xln predict number names in alphabetical "
+            f"order: {order})."
+        )
+    of_numbers = label_table(known)
+    code_of = [_code_like(members, table, known) for members in of_numbers.member]
+    codes, grid = read_mask(path, slice_axis, of_numbers, threshold)
+    return np.take(np.array(code_of, np.uint8), codes), grid
+
+
+def _code_like(members: NDArray[np.bool_], table: LabelTable, known: Numbers) -> int:
+    """The code that belongs to the same classes."""
+    same = np.flatnonzero((table.member == members).all(axis=1))
+    if not len(same):
+        classes = " and ".join(np.array(table.classes)[members].tolist())
+        raise LabelError(
+            f"of the numbers {dict(known)} one means {classes} together, which no name does."
+        )
+    return int(same[0])
 
 
 def refuse_both(codes: Codes, path: Path) -> None:
@@ -211,6 +260,11 @@ def common_spacing(
             "state the spacing to compare voxel by voxel."
         )
     return b
+
+
+def is_picture(path: Path, slices: int) -> bool:
+    """Whether a mask is one plane without a place in space, which has no third axis."""
+    return slices == 1 and suffix_of(path) in PICTURES
 
 
 def checked_spacing(spacing: Sequence[float]) -> Spacing:

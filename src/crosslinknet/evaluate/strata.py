@@ -19,6 +19,7 @@ from crosslinknet.metrics.table import Row, aggregate
 
 SIZES = (0.0, 0.002, 0.006, 0.02, 0.06, 1.0)  # of the slice; 0.6 % is the paper's small target
 BUILT_IN = ("target_size", "slice_position")
+MOST_GROUPS = 12  # values of a column that make rows of a table
 WORST = 10  # cases that are listed per class
 Groups = Mapping[str, Mapping[str, str]]  # column: {subject: group}
 
@@ -129,8 +130,11 @@ def worst_images(
     return listing
 
 
-def read_groups(path: Path, subjects: Sequence[str]) -> Groups:
+def read_groups(path: Path, subjects: Sequence[str]) -> tuple[Groups, list[str]]:
     """A CSV table with a column ``subject`` and a column per grouping.
+
+    Returns:
+        The groupings, and a warning for each column that has too many values to be one, an age say.
 
     Raises:
         DataError: no such file, no such columns, a subject twice, or subjects that are missing.
@@ -161,7 +165,15 @@ def read_groups(path: Path, subjects: Sequence[str]) -> Groups:
             missing
         )
         raise DataError(f"{path} names {' and '.join(wrong)}; expected every subject once.")
-    return {
-        column: {line["subject"]: line[column] or "unknown" for line in lines if line["subject"]}
-        for column in columns
-    }
+    groups, left_out = {}, []
+    for column in columns:
+        group_of = {line["subject"]: line[column] or "unknown" for line in lines if line["subject"]}
+        values = len(set(group_of.values()))
+        if values > MOST_GROUPS:
+            left_out.append(
+                f"column {column} of {path.name} has {values} values, too many for groups, and is "
+                "left out. Write groups into it, such as 60 to 80."
+            )
+        else:
+            groups[column] = group_of
+    return groups, left_out

@@ -78,6 +78,8 @@ def summarise(
     return {
         "schema": SCHEMA,
         "preset": preset,
+        "pred": None,
+        "ref": None,
         **{name: getattr(config, name) for name in SETTINGS},
         "distance_unit": merged.unit,
         "classes": list(classes),

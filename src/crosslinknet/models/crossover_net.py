@@ -239,8 +239,8 @@ def draw_weights(target: Tensor) -> Tensor:
     near = torch.zeros_like(groups[:, :1])  # (B, 1, H, W)
     height, width = mask.shape[2:]
     for (down, right), share in STEPS.items():
-        rows, columns = slice(above - down, above - down + height), slice(left - right, None)
-        near += share * wide[:, :, rows, columns][..., :width]
+        top, start = above + down, left + right  # either sign: the steps go all ways alike
+        near += share * wide[:, :, top : top + height, start : start + width]
     inside = depth(mask)
     deep = mask * (inside >= (1 - INNER) * inside.amax(dim=(2, 3), keepdim=True))
     weights = near * groups
@@ -369,12 +369,13 @@ class CrossoverNet(nn.Module):
         scores = self.classifier(torch.cat(features, dim=1).relu())  # (N, K + 1)
         return self._logits(scores), (taps[0], taps[1])
 
-    def forward_for_loss(self, x: Tensor, target: Tensor) -> Outputs:
+    def forward_for_loss(self, x: Tensor, target: Tensor | None = None) -> Outputs:
         """Draw pixels by the target and evaluate their patches.
 
         Args:
             x: (B, C, H, W).
-            target: (B, K, H, W) in [0, 1], one map per class without the background.
+            target: (B, K, H, W) in [0, 1], one map per class without the background; None
+                evaluates every pixel, as ``forward``.
 
         Returns:
             Logits (B, num_classes, n, 1) and target (B, K, n, 1) of n = ``pixels`` per image; the
@@ -383,6 +384,8 @@ class CrossoverNet(nn.Module):
         Raises:
             ShapeError: image and target differ in size, or not an image of ``in_channels``.
         """
+        if target is None:
+            return Outputs(self(x))
         if target.ndim != 4 or (len(x), *x.shape[2:]) != (len(target), *target.shape[2:]):
             raise ShapeError(
                 f"the image is {tuple(x.shape)}, the target {tuple(target.shape)}; "

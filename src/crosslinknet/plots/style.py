@@ -38,7 +38,6 @@ PALETTE: dict[str, str] = {
 }
 REFERENCE, PREDICTION = "#56b4e9", "#ffb000"  # on grey images, light enough with a dark rim
 DPI, KINDS = 300, ("svg", "png")  # of figures for print
-MARK = "crosslinknet"  # in every file, so that the next call knows which are ours
 
 LINES: tuple[tuple[str, Any, float], ...] = (
     ("ink", "-", 1.8),
@@ -80,15 +79,16 @@ def svg(figure: "Figure", name: str, label: str) -> str:
     return text.replace("<svg", start, 1)
 
 
-def save(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
+def save(figures: "Mapping[str, Figure]", folder: Path, owner: str) -> list[Path]:
     """Write figures for print, each as NAME.svg and NAME.png, in one piece.
 
-    What an earlier call wrote into the folder and this one does not is removed; files of others
-    stay, whatever they are called.
+    What an earlier call for the same owner wrote into the folder and this one does not is removed;
+    files of others stay, whatever they are called.
 
     Args:
         figures: by name.
         folder: is made where it is missing.
+        owner: for whom, "evaluate" say; it is written into each file.
 
     Returns:
         The files written.
@@ -96,11 +96,14 @@ def save(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
     Raises:
         SystemProblem: the disk refuses.
     """
-    files = [_save(one, folder / name, kind) for name, one in figures.items() for kind in KINDS]
+    mark = f"crosslinknet {owner}"
+    files = [
+        _save(one, folder / name, kind, mark) for name, one in figures.items() for kind in KINDS
+    ]
     for path in sorted(folder.glob("*")):
         if path.suffix[1:] in KINDS and path not in files and path.is_file():
             with path.open("rb") as file:
-                ours = MARK.encode() in file.read(2000)
+                ours = mark.encode() in file.read(2000)
             if ours:
                 path.unlink()
     return files
@@ -138,11 +141,11 @@ def legend(axes: "Axes", columns: int) -> None:
     )  # fmt: skip
 
 
-def _save(figure: "Figure", path: Path, kind: str) -> Path:
+def _save(figure: "Figure", path: Path, kind: str, mark: str) -> Path:
     from matplotlib import rc_context
 
     buffer, target = io.BytesIO(), path.with_name(f"{path.name}.{kind}")
-    about = {"Date": None, "Creator": MARK} if kind == "svg" else {"Software": MARK}
+    about = {"Date": None, "Creator": mark} if kind == "svg" else {"Software": mark}
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
         figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=about)
     write_bytes(target, buffer.getvalue())

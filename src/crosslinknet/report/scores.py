@@ -37,7 +37,8 @@ def write_scores(folder: Path) -> Path:
     summary = read_json(folder / "summary.json")
     rows, _ = read_rows(folder / "per_image.csv")
     by_size, reliable = _size_charts(summary, rows), _reliability_charts(summary)
-    plots.save({key: drawing for drawing, key, _ in (*by_size, *reliable)}, folder / "figures")
+    figures = {key: drawing for drawing, key, _ in (*by_size, *reliable)}
+    plots.save(figures, folder / "figures", "evaluate")
     warnings = [tag("li", text) for text in summary["warnings"]]
     page = framed(
         "crosslinknet.report",
@@ -45,7 +46,7 @@ def write_scores(folder: Path) -> Path:
         [],
         title=e(f"{folder.name}: scores"),
         name=e(folder.name),
-        what=e(documents.settings_text(summary)),
+        what=e(f"{summary['pred']} against {summary['ref']}; {documents.settings_text(summary)}"),
         tiles=_tiles(rows),
         warnings=tag("ul", join(warnings)),
         warnings_class="" if warnings else "none",

@@ -21,6 +21,11 @@ MEANING: dict[str, tuple[str, str]] = {
     "hd95": ("Hausdorff 95 %", "as HD, with the farthest 5 % of the points let off, in {unit}."),
     "volume_error": ("Volume error", "difference of the sizes over the target's; no overlap."),
     "assd": ("Mean surface distance", "mean distance of both outlines to the other, in {unit}."),
+    "asd": (
+        "Surface distance, one way",
+        "mean distance of the prediction's outline to the target's, in {unit}; what a prediction "
+        "leaves out costs nothing.",
+    ),
     "nsd": ("Surface Dice", "share of both outlines within {tolerance} of the other one."),
     "centroid_distance": ("Centroid distance", "between the centres of gravity, in {unit}."),
     "lesion_precision": ("Lesion precision", "share of predicted components that are one."),
