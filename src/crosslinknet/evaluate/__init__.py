@@ -154,7 +154,7 @@ def evaluate_folders(
     def score(name: str, pred_file: Path, target_file: Path) -> Scores:
         subject = subject_of(target_file, data.subject)
         codes, target, step = read_pair(
-            pred_file, target_file, data, slice_axis, pred_threshold, stated, numbers
+            pred_file, target_file, table, data, slice_axis, pred_threshold, stated, numbers
         )
         if spacing is not None and len(spacing) == 2 and len(target) > 1:
             raise UsageError(

@@ -29,7 +29,6 @@ from crosslinknet.readers.polygons import looks_like
 
 Codes = NDArray[np.uint8]
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".json")
-LabelMap = Mapping[str, Sequence[int | str]]
 Numbers = Mapping[str, Sequence[int]]  # class: numbers
 EITHER: dict[str, list[int | str]] = {"foreground": [1, 255]}  # where no label map is stated
 Spacing = tuple[float, float, float]
@@ -101,6 +100,7 @@ def _is_mask(path: Path) -> bool:
 def read_pair(
     pred: Path,
     target: Path,
+    table: LabelTable,
     data: DataConfig,
     slice_axis: SliceAxis,
     pred_threshold: int | None,
@@ -115,7 +115,8 @@ def read_pair(
     Args:
         pred: the prediction.
         target: the reference.
-        data: what values mean, and the threshold of references.
+        table: what values mean, of ``data.label_map``.
+        data: the threshold of references, and how outlines are drawn.
         slice_axis: of volumes.
         pred_threshold: in the place of ``data.threshold``, for predictions.
         stated: (dz, dy, dx) by the user, else None.
@@ -130,7 +131,9 @@ def read_pair(
     theirs = data.model_copy(update={"threshold": pred_threshold})
 
     def of_pixels(path: Path, threshold: int | None) -> tuple[Codes, Grid]:
-        return _read_numbers(path, slice_axis, data.label_map, numbers, threshold)
+        if not table.names:
+            return read_mask(path, slice_axis, table, threshold)
+        return _read_numbers(path, slice_axis, table, numbers or {}, threshold)
 
     drawn = is_drawn(pred), is_drawn(target)
     if drawn == (False, False):
@@ -156,26 +159,25 @@ def read_pair(
 def _read_numbers(
     path: Path,
     slice_axis: SliceAxis,
-    label_map: LabelMap,
-    numbers: Numbers | None,
+    table: LabelTable,
+    numbers: Numbers,
     threshold: int | None,
 ) -> tuple[Codes, Grid]:
-    """A mask of pixels as codes of the label map, whose names numbers stand for.
+    """A mask of pixels as codes of a label map of names, for which numbers stand.
 
     Raises:
-        LabelError: the label map holds names, and it is not known which numbers mean them.
+        LabelError: it is not known which numbers mean the names.
     """
-    table = label_table(label_map)
-    if not table.names:
-        return read_mask(path, slice_axis, table, threshold)
-    known = {name: list(values) for name, values in (numbers or {}).items() if values}
+    known = {name: list(values) for name, values in numbers.items() if values}
     if missing := [name for name in table.classes if name not in known]:
+        first = table.names[
+            int(np.flatnonzero(table.member[1:, table.classes.index(missing[0])])[0])
+        ]
         order = ", ".join(f"{value} {name}" for value, name in enumerate(table.names, start=1))
         raise LabelError(
             f"{path} holds numbers, but {', '.join(missing)} is given by names of labels alone. "
-            f"Give the number beside the name, as --label {missing[0]}="
-            f"{label_map[missing[0]][0]},1 (masks of xln predict number names in alphabetical "
-            f"order: {order})."
+            f"Give the number beside the name, as --label {missing[0]}={first},1 (masks of xln "
+            f"predict number names in alphabetical order: {order})."
         )
     of_numbers = label_table(known)
     code_of = [_code_like(members, table, known) for members in of_numbers.member]
