@@ -66,6 +66,16 @@ def read_checkpoint(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str,
     return tensors, info
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file says that it is ours; other programs write safetensors too."""
+    try:
+        with Path(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return f'"{KEY}"'.encode() in file.read(min(length, 2**26))
+    except OSError:
+        return False
+
+
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Put a prefix before every name."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crosslinknet.errors import ShapeError, UsageError
 from crosslinknet.losses.crossover import crossover_loss
+from crosslinknet.models.contract import mirrored
 from crosslinknet.models.crossover_net import (
     STEPS,
     VARIANTS,
@@ -20,7 +21,6 @@ from crosslinknet.models.crossover_net import (
     depth,
     draw_pixels,
     draw_weights,
-    reflected,
 )
 
 NAMES = ["small", "breast", "breast-small"]
@@ -291,7 +291,8 @@ def test_one_logit_is_the_softmax_of_two_outputs(narrow):
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 64])
 def test_mirroring_goes_on_as_in_numpy(size):
     expected = np.pad(np.arange(size), (170, 169), mode="reflect")
-    assert reflected(size, 170, 169).tolist() == expected.tolist()
+    line = torch.arange(float(size)).view(1, 1, 1, size)
+    assert mirrored(line, (0, 0), (170, 169)).flatten().tolist() == expected.tolist()
 
 
 def test_a_border_that_fits_is_torchs_own_reflection():

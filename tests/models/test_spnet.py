@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from crosslinknet.errors import DataError, ShapeError, UsageError
-from crosslinknet.losses.attention import pool_mask
 from crosslinknet.models import spnet
 from crosslinknet.models.backbones import load_backbone, resnet50s
 from crosslinknet.models.backbones.base import deep_stem
@@ -212,31 +211,20 @@ def test_the_auxiliary_head_runs_once_in_training_and_never_in_prediction(small)
 
 
 def test_every_parameter_gets_a_gradient(small):
-    model = small(attention_blocks=(3, 4)).train()
+    model = small().train()
     outputs = model.forward_for_loss(torch.randn(2, 1, 32, 32))
     weights = torch.randn(2, 1, 32, 32)
-    sum((o * weights).sum() for o in (outputs.logits, *outputs.sides)).backward(retain_graph=True)
-    for [scores] in outputs.maps:
-        scores.square().sum().backward(retain_graph=True)
+    sum((o * weights).sum() for o in (outputs.logits, *outputs.sides)).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
-
-
-@pytest.mark.parametrize("size", [(64, 64), (37, 50)])
-def test_maps_of_an_attention_block_have_the_size_of_the_mask_that_the_loss_pools(small, size):
-    model = small(attention_blocks=(4, 3))
-    assert model.attention_blocks == (3, 4)
-    maps = model.forward_for_loss(torch.randn(1, 1, *size)).maps
-    for block, [scores] in zip((3, 4), maps, strict=True):
-        assert scores.shape == pool_mask(torch.zeros(1, 1, *size), block).shape
 
 
 def test_heads_and_own_parts_name_what_they_say():
     model = on_paper()
     with torch.device("meta"):
         public = resnet50s(1).state_dict()
-    assert all(isinstance(getattr(model, head), nn.Module) for head in SPNet.heads)
+    assert all(isinstance(getattr(model, head), nn.Module) for head in SPNet.backbone_heads)
     own = {
         name
         for name in model.backbone.state_dict()
@@ -256,7 +244,7 @@ def test_a_public_file_fills_all_but_the_gates(tmp_path):
 
 
 def test_the_network_can_be_exported_for_any_batch(small):
-    model = small(attention_blocks=(3,))
+    model = small()
     batch = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(model, (torch.randn(2, 1, 40, 33),), dynamic_shapes=batch)
     x = torch.randn(3, 1, 40, 33)
@@ -266,9 +254,6 @@ def test_the_network_can_be_exported_for_any_batch(small):
 def test_what_it_cannot_take_is_refused(small):
     with pytest.raises(UsageError, match="did you mean 'resnet50'"):
         SPNet(backbone="resnet5")
-    for blocks in [(5,), (3, 3)]:
-        with pytest.raises(UsageError, match="different numbers of 3 and 4"):
-            SPNet(attention_blocks=blocks)
     model = small()
     for shape in [(1, 1, 64, 31), (1, 3, 64, 64), (1, 64, 64)]:
         with pytest.raises(ShapeError, match="height and width"):

@@ -38,6 +38,7 @@ __all__ = [
     "builder",
     "count_macs",
     "count_parameters",
+    "takes",
 ]
 
 
@@ -146,6 +147,11 @@ def builder(name: str) -> Callable[..., nn.Module]:
     if ":" in name:
         return own_class(name)
     raise UsageError(f"model {name!r} is unknown{suggest(name, MODELS)} See: xln models")
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether a network has an option."""
+    return option in inspect.signature(builder(name)).parameters
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -8,6 +8,7 @@ a network cannot take as they are.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,3 +69,24 @@ def padded(x: Tensor, multiple: int, least: int = 0) -> Tensor:
     """
     more = [max(least, -(-side // multiple) * multiple) - side for side in x.shape[2:]]
     return F.pad(x, (0, more[1], 0, more[0]), mode="replicate") if any(more) else x
+
+
+def mirrored(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    """Mirror the borders, again and again where the image is smaller than they are.
+
+    Args:
+        x: (B, C, H, W).
+        rows: how many to add above and below.
+        columns: how many to add to the left and to the right.
+
+    Where torch's own reflection works, this is the same.
+
+    >>> mirrored(torch.tensor([[[[1.0, 2.0, 3.0]]]]), (0, 0), (3, 4))[0, 0, 0].tolist()
+    [2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0, 3.0]
+    """
+    for axis, (before, after) in ((2, rows), (3, columns)):
+        side = x.shape[axis]
+        period = max(1, 2 * (side - 1))
+        places = torch.arange(-before, side + after, device=x.device) % period
+        x = x.index_select(axis, torch.minimum(places, period - places))
+    return x

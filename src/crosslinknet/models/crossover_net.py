@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslinknet.errors import ShapeError, UsageError, suggest
-from crosslinknet.models.contract import Outputs
+from crosslinknet.models.contract import Outputs, mirrored
 
 Kernel = tuple[int, int]  # (rows, columns)
 Layer = tuple[int, Kernel] | None  # channels out and kernel of a convolution; None: max pooling
@@ -92,19 +92,6 @@ VARIANTS = {
 }
 
 
-def reflected(size: int, before: int, after: int) -> Tensor:
-    """Indices of a line that is mirrored at its ends, as often as the border asks.
-
-    >>> reflected(3, 3, 5).tolist()
-    [1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]
-    >>> reflected(1, 2, 1).tolist()
-    [0, 0, 0, 0]
-    """
-    period = max(1, 2 * (size - 1))
-    index = torch.arange(-before, size + after) % period
-    return torch.minimum(index, period - index)
-
-
 def bordered(x: Tensor, patch: tuple[int, int], padding: str) -> Tensor:
     """Surround an image so that the patch of pixel (r, c) begins at row r and column c.
 
@@ -122,9 +109,7 @@ def bordered(x: Tensor, patch: tuple[int, int], padding: str) -> Tensor:
     (top, left), (bottom, right) = ((n // 2 for n in patch), (n // 2 - 1 for n in patch))
     if padding == "zero":
         return F.pad(x, (left, right, top, bottom))
-    rows = reflected(x.shape[2], top, bottom).to(x.device)
-    columns = reflected(x.shape[3], left, right).to(x.device)
-    return x.index_select(2, rows).index_select(3, columns)
+    return mirrored(x, (top, bottom), (left, right))
 
 
 class DensePool(nn.Module):

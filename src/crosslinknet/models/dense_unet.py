@@ -81,3 +81,25 @@ class DenseUNet(nn.Module):
         for up in self.up:
             y = up(y, skips.pop())
         return self.classifier(y)[..., :h, :w]  # type: ignore[no-any-return]
+
+    def published_names(self) -> dict[str, str]:
+        """Names in the weights that DARTS published (width 256, 113 classes), and ours."""
+        inside = {"conv_list": "convs", "bn_list": "norms"}
+        parts = {"conv1": "stem", "bottom": "bottom", "outconv": "classifier"}
+        for n in range(POOLINGS):
+            deep = POOLINGS - 1 - n
+            parts |= {f"d{n + 1}": f"down.{n}", f"u{n + 1}": f"up.{deep}.block"}
+            parts |= {
+                f"up{n + 1}.upsample_layer": f"up.{deep}.up",
+                f"up{n + 1}.conv": f"up.{deep}.conv",
+                f"up{n + 1}.bn": f"up.{deep}.norm",
+            }
+        names: dict[str, str] = {}
+        for theirs, ours in parts.items():
+            for name in self.state_dict():
+                if name.startswith(f"{ours}."):
+                    rest = name.removeprefix(f"{ours}.")
+                    for their_part, our_part in inside.items():
+                        rest = rest.replace(f"{our_part}.", f"{their_part}.")
+                    names.setdefault(f"{theirs}.{rest}", name)
+        return names

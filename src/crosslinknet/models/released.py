@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.models.crosslink_net import CrosslinkNet
+from crosslinknet.models.tensors import read_tensors
 
 # Released name -> place in our module tree; {b} is the block 1..5, stages count from 0.
 # "_3" is the fusion in the vertical names and the 1x1 path in the horizontal ones.
@@ -41,18 +42,7 @@ def load_released(model: nn.Module, path: Path) -> None:
         DataError: no such file, not a plain state dict, or entries are missing or left over.
         UsageError: the model is another network; the message names the preset to use.
     """
-    if not Path(path).is_file():
-        raise DataError(f"{path} does not exist or is no file; give the released checkpoint.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a bad file
-        raise DataError(
-            f"{path} is no plain state dict of tensors ({type(error).__name__}), or it holds "
-            "objects that would run code when opened. Save model.state_dict() alone."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path} holds no state dict of tensors. Save model.state_dict() alone.")
-    fill_released(model, {str(k): v for k, v in state.items()}, str(path))
+    fill_released(model, read_tensors(path), str(path))
 
 
 def fill_released(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
@@ -69,7 +59,6 @@ def fill_released(model: nn.Module, state: dict[str, Tensor], source: str) -> No
             f"{list(model.attention_blocks)}. Build it with attention_blocks=[3]; in a config: "
             "loss.blocks: [3] with a loss.attention above 0."
         )
-    state = {name.removeprefix("module."): value for name, value in state.items()}
     if "center.conv.weight" in state and not any(".bn." in name for name in state):
         raise DataError(
             f"{source} has no batch norm entries: it was trained with is_bn=False, which is "

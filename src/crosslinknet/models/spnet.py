@@ -5,7 +5,7 @@ names no backbone; ResNet-50 is the default here. All resizing has corners align
 in the release. Order: the table, StripPooling, MixedPooling, SPNet.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from crosslinknet.errors import UsageError, suggest
 from crosslinknet.models.backbones import Backbone, resnet50s, resnet101s
-from crosslinknet.models.contract import Maps, Outputs
-from crosslinknet.models.layers import AttentionHead, Kernel, check_input
+from crosslinknet.models.contract import Outputs
+from crosslinknet.models.layers import Kernel, check_input
 
 BACKBONES: dict[str, tuple[Callable[..., Backbone], tuple[str, ...]]] = {
     # how to build it; its blocks with strip pooling: the last of three layers, all of the fourth
@@ -27,7 +27,7 @@ BACKBONES: dict[str, tuple[Callable[..., Backbone], tuple[str, ...]]] = {
         ("layer1.2", "layer2.3", "layer3.22", "layer4.0", "layer4.1", "layer4.2"),
     ),
 }
-ATTENTION = {3: 0, 4: 1}  # block of Eq. (1) to layer: 3 is at 1/4 (layer1), 4 at 1/8 (layer2)
+AUXILIARY = 0.4  # what the auxiliary head counts beside the logits, in the released code
 
 
 def resized(x: Tensor, size: torch.Size) -> Tensor:
@@ -105,18 +105,16 @@ class SPNet(nn.Module):
         num_classes: number of logit maps.
         backbone: ``resnet50`` or ``resnet101``.
         strip_pooling: whether the backbone has its strip pooling modules.
-        attention_blocks: where the attention loss of the paper compares maps, an addition of ours:
-            3 (layer1, 1/4 of the image), 4 (layer2, 1/8); () for none.
 
     Attributes:
-        heads: the parts that published training gives ten times the learning rate.
+        backbone_heads: the parts that published training gives ten times the learning rate.
         backbone_own: parts of tensor names of the backbone that no public file of weights has.
 
     Raises:
-        UsageError: an unknown backbone or attention block.
+        UsageError: an unknown backbone.
     """
 
-    heads = ("head", "auxiliary")
+    backbone_heads = ("head", "auxiliary")
 
     def __init__(
         self,
@@ -124,18 +122,11 @@ class SPNet(nn.Module):
         num_classes: int = 1,
         backbone: str = "resnet50",
         strip_pooling: bool = True,
-        attention_blocks: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
             raise UsageError(f"backbone {backbone!r} is unknown{suggest(backbone, BACKBONES)}")
-        if len(set(attention_blocks)) < len(attention_blocks) or set(attention_blocks) - {3, 4}:
-            raise UsageError(
-                f"attention_blocks {list(attention_blocks)} must be different numbers of 3 and 4: "
-                "spnet has maps at a quarter and at an eighth of the image only."
-            )
         self.in_channels = in_channels
-        self.attention_blocks = tuple(sorted(attention_blocks))
         build, gated = BACKBONES[backbone]
         self.backbone = build(in_channels, StripPooling, gated if strip_pooling else ())
         self.backbone_own: tuple[str, ...] = (".gate.",) if strip_pooling else ()
@@ -146,10 +137,6 @@ class SPNet(nn.Module):
             *score(1024, 512, num_classes),
         )
         self.auxiliary = score(1024, 256, num_classes)
-        self.attention = nn.ModuleList(
-            AttentionHead(self.backbone.channels[ATTENTION[block]])
-            for block in self.attention_blocks
-        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Image (B, C, H, W) to logits (B, num_classes, H, W); H and W of at least 32."""
@@ -158,20 +145,12 @@ class SPNet(nn.Module):
         return resized(self.head(x4), x.shape[2:])
 
     def forward_for_loss(self, x: Tensor, target: Tensor | None = None) -> Outputs:
-        """Logits, those of the auxiliary head on layer3, and the maps of the attention blocks."""
+        """Logits, and those of the auxiliary head on layer3."""
         check_input(x, self.in_channels, training=False)
         features = self.backbone(x)
         size = x.shape[2:]
         return Outputs(
             resized(self.head(features[3]), size),
-            maps=self._maps(features, size),
             sides=(resized(self.auxiliary(features[2]), size),),
+            side_weights=(AUXILIARY,),
         )
-
-    def _maps(self, features: Sequence[Tensor], size: torch.Size) -> Maps:
-        """Scores (B, 1, h, w), h = H / 2^(block - 1) rounded down as the loss rounds the mask."""
-        maps = []
-        for head, block in zip(self.attention, self.attention_blocks, strict=True):
-            h, w = (side >> (block - 1) for side in size)
-            maps.append([head(features[ATTENTION[block]])[..., :h, :w]])
-        return maps

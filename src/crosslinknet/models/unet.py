@@ -3,7 +3,7 @@
 Source: Ronneberger, Fischer and Brox, MICCAI 2015, Fig. 1. By default with what is usual today:
 padded convolutions, batch norm, no biases. ``padding="valid", norm=False`` is the network as
 published, whose logits are smaller than the image; mirrored borders, the paper's overlap tiles,
-make them as large. Order: Level, UNet, mirrored borders.
+make them as large. Order: Level, UNet.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslinknet.errors import UsageError, suggest
-from crosslinknet.models.contract import check_image, padded
+from crosslinknet.models.contract import check_image, mirrored, padded
 
 PADDINGS = ("same", "valid")
 
@@ -77,8 +77,7 @@ class UNet(nn.Module):
         """Image (B, C, H, W) of any size to logits (B, num_classes, H, W)."""
         h, w = check_image(x, self.in_channels)
         if self.padding == "valid":
-            x, margin = self._mirrored(x)
-            return self._logits(x)[..., margin[0] : margin[0] + h, margin[1] : margin[1] + w]
+            return self._logits(self._enlarged(x))[..., :h, :w]
         return self._logits(padded(x, self.multiple))[..., :h, :w]
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -94,22 +93,16 @@ class UNet(nn.Module):
             y = merge(torch.cat([_centre(skips.pop(), y), y], dim=1))
         return self.classifier(y)  # type: ignore[no-any-return]
 
-    def _mirrored(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Add mirrored borders so that unpadded convolutions leave at least the image.
-
-        Returns:
-            The larger image, and how many of the first rows and columns of the logits are extra.
-        """
-        sides, starts = [], []
+    def _enlarged(self, x: Tensor) -> Tensor:
+        """Mirrored borders, so that unpadded convolutions leave the image or a little more."""
+        borders = []
         for side in x.shape[2:]:
             whole = side
-            while self.left_over(whole) < side:  # at most a pooling's multiple of steps
+            while self.left_over(whole) < side:
                 whole += 1
-            left = (whole - self.left_over(whole)) // 2
-            sides.append((left, whole - side - left))
-            starts.append(0)
-        (top, bottom), (left, right) = sides
-        return mirrored(x, top, bottom, left, right), (starts[0], starts[1])
+            before = (whole - self.left_over(whole)) // 2
+            borders.append((before, whole - side - before))
+        return mirrored(x, *borders)
 
     def left_over(self, side: int) -> int:
         """Side of the logits of unpadded convolutions; 0 where there are none.
@@ -127,17 +120,6 @@ class UNet(nn.Module):
         for _ in range(depth):
             side = 2 * side - 4
         return max(0, side)
-
-
-def mirrored(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
-    """Mirror the borders of (B, C, H, W), again and again where the image is smaller than they."""
-    for amount, axis in (((top, bottom), 2), ((left, right), 3)):
-        side = x.shape[axis]
-        period = max(1, 2 * (side - 1))
-        places = torch.arange(-amount[0], side + amount[1], device=x.device) % period
-        places = torch.where(places < side, places, period - places)
-        x = x.index_select(axis, places)
-    return x
 
 
 def _centre(skip: Tensor, like: Tensor) -> Tensor:

@@ -13,14 +13,14 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from crosslinknet.cache import require_foreground
-from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
+from crosslinknet.checkpoint import MODEL_FORMAT, is_checkpoint, part, read_checkpoint
 from crosslinknet.config import ATTENTIVE, Config
 from crosslinknet.data import EpochBatches, SliceDataset
 from crosslinknet.errors import DataError, SystemProblem, UsageError
 from crosslinknet.losses import SegmentationLoss
-from crosslinknet.models import build_model
+from crosslinknet.models import build_model, takes
 from crosslinknet.models.layers import init_gaussian
-from crosslinknet.models.released import load_released
+from crosslinknet.models.weights import load_weights
 from crosslinknet.predict import pick_device
 from crosslinknet.runs import Run
 from crosslinknet.splits import Fold
@@ -114,6 +114,7 @@ def model_spec(run: Run, loss: SegmentationLoss) -> dict[str, Any]:
         "in_channels": config.image.channels,
         "num_classes": len(run.table.classes) + loss.exclusive,
         **attention,
+        **({"exclusive": True} if loss.exclusive and takes(config.model.name, "exclusive") else {}),
         **config.model.options,
     }
 
@@ -136,7 +137,7 @@ def start_weights(model: nn.Module, config: Config) -> list[str]:
     path = config.model.weights
     if path is None:
         return []
-    if path.suffix == ".safetensors":
+    if is_checkpoint(path):
         tensors, _ = read_checkpoint(path, MODEL_FORMAT)
         weights = part("model", tensors)
         own = model.state_dict()
@@ -147,8 +148,7 @@ def start_weights(model: nn.Module, config: Config) -> list[str]:
             )
         model.load_state_dict(fitting, strict=False)
         return [name for name in own if name not in fitting]
-    load_released(model, path)
-    return []
+    return load_weights(model, path)
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
