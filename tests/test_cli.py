@@ -22,6 +22,7 @@ import crosslinknet
 from crosslinknet import cli
 from crosslinknet.cli import app
 from crosslinknet.errors import TrainingError
+from crosslinknet.models import MODELS
 from crosslinknet.phantoms import write_phantoms
 from crosslinknet.readers.coco_writer import coco_document
 
@@ -500,10 +501,60 @@ def test_evaluate_draws_its_bar_on_a_terminal(finished_run: Path, tmp_path: Path
 def test_models_lists_every_network_with_its_size(xln: Xln):
     code, out, _ = xln("models", "--size", 64)
     assert code == 0
-    assert "GMACs at 64x64" in out
+    assert "GMACs at 64" in out
     assert "31,862,899" in out
-    for name in ("crosslink-net", "ver-crosslink", "double2single", "unet5"):
-        assert name in out
+    for name in MODELS:
+        assert re.search(rf"^ {re.escape(name)} ", out, re.MULTILINE)
+    row = next(line for line in out.splitlines() if "square-crosslink" in line)
+    assert "165.3    165" in row  # our file in MiB, and the paper's
+
+
+def test_the_cost_table_goes_on_where_a_network_is_too_slow(xln: Xln, tmp_path: Path):
+    code, out, _ = xln("models", "crossover-net", "--cost", "--size", 32, "--limit", 0.2)
+    assert code == 0
+    assert out.count("not done within 0.2 s") == 3
+    words = ("models", "gridnet", "--cost", "--size", 32, "-o", tmp_path)
+    code, out, _ = xln(*words)
+    assert code == 0
+    line = (tmp_path / "cost.csv").read_text().splitlines()[1]
+    name, options, parameters, *_, predict, train, note = line.split(",")
+    assert (name, options, parameters, note) == ("gridnet", "", "10907105", "")
+    assert 0 < float(predict) < 60_000
+    assert float(train) > 0
+    assert r"\toprule" in (tmp_path / "cost.tex").read_text()
+
+
+def test_an_unknown_network_is_named_with_the_nearest(xln: Xln):
+    code, _, err = xln("models", "unett")
+    assert code == 2
+    assert "model 'unett' is unknown; did you mean 'unet'" in err
+
+
+def test_code_of_ones_own_trains_and_predicts_where_it_is_allowed(
+    xln: Xln, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XLN_ALLOW_CODE", "0")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write_phantoms(Path("made"), "lung", subjects=4, slices=1, size=(40, 40))
+    Path("mine_9.py").write_text(
+        "from torch import nn\n"
+        "def net(in_channels, num_classes):\n"
+        "    return nn.Conv2d(in_channels, num_classes, 3, padding=1)\n"
+    )
+    quick = ["split.folds=2", "train.epochs=1", "train.draws=2", "evaluate.bootstrap=5"]
+    quick += ["model.name=mine_9:net", "train.accelerator=cpu", "train.threads=1"]
+    quick += ["train.precision=32", "image.size=[32, 32]", "image.fit=letterbox"]
+    settings = [word for setting in quick for word in ("-s", setting)]
+    assert xln("init", "made", "-o", "exp.yaml")[0] == 0
+    code, _, err = xln("run", "exp.yaml", *settings)
+    assert code == 2
+    assert "give --allow-code" in err
+    code, _, err = xln("run", "exp.yaml", *settings, "--allow-code")
+    assert (code, err) == (0, "")
+    code, _, err = xln("predict", "runs/exp", "made/images", "-o", "masks", "--allow-code")
+    assert (code, err) == (0, "")
+    assert len(list(Path("masks").iterdir())) == 4
 
 
 def test_a_report_is_written_anew(xln: Xln, finished_run: Path, tmp_path: Path):

@@ -148,10 +148,12 @@ def test_weights_survive_a_round_trip_through_a_file(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_slice_can_be_learnt_by_heart(name):
-    rate = {"crossover-net": 1e-3, "spnet": 1e-3, "inf-net": 1e-3, "swin-unetr": 5e-3}
+    rate = {"crossover-net": 1e-3, "spnet": 1e-4, "inf-net": 1e-3, "swin-unetr": 5e-3}
     model = narrow(name).train()
-    image, target = (one[1:] for one in boxes())
+    side = 128 if name == "spnet" else 64  # its logits have an eighth of the side
+    image, target = (one[1:] for one in boxes(side))
     optimizer = torch.optim.Adam(model.parameters(), lr=rate.get(name, 2e-2))
     loss = loss_of(name, bce=0.5, dice=0.5, attention=0.0)
     dice = 0.0

@@ -13,7 +13,8 @@ from crosslinknet.models import build_model
 def same(name, theirs, size, **options):
     """Whether our network with MONAI's weights gives MONAI's logits."""
     ours = build_model(name, 2, 3, **options).eval()
-    ours.net.load_state_dict(theirs.state_dict())
+    own = theirs.state_dict()
+    ours.net.load_state_dict({key: own[key] for key in ours.net.state_dict()})
     image = torch.randn(1, 2, *size)
     logits = theirs.eval()(image)
     logits = logits[-1] if isinstance(logits, list) else logits

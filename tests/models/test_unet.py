@@ -47,13 +47,7 @@ def test_unpadded_logits_are_those_of_the_mirrored_image():
     top = (larger.shape[2] - model.left_over(larger.shape[2])) // 2
     left = (larger.shape[3] - model.left_over(larger.shape[3])) // 2
     assert torch.equal(larger[..., top : top + 20, left : left + 28], image)
-    moved = torch.zeros_like(image)
-    moved[..., 10, 14] = 1  # only pixels near the changed one change
-    change = (model(image + moved) - model(image)).abs()[0, 0] > 0
-    assert change.any()
-    rows, columns = change.nonzero().T
-    assert rows.float().mean().item() == pytest.approx(10, abs=3)
-    assert columns.float().mean().item() == pytest.approx(14, abs=3)
+    assert torch.equal(model(image), model._logits(larger)[..., :20, :28])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import typer
 
 from crosslinknet import __version__
 from crosslinknet.cli import data as data_commands
-from crosslinknet.cli import scores
+from crosslinknet.cli import networks, scores
 from crosslinknet.cli.common import (
+    AllowCode,
     ConfigFile,
     Out,
     Resume,
@@ -121,7 +122,12 @@ def init(
 
 
 @app.command(epilog="Example: xln run exp.yaml -s train.epochs=40")
-def run(config: ConfigFile, settings: Settings = None, resume: Resume = False) -> None:
+def run(
+    config: ConfigFile,
+    settings: Settings = None,
+    resume: Resume = False,
+    allow_code: AllowCode = False,
+) -> None:
     """Train and score all folds, and write the report."""
     from crosslinknet.experiments.crossval import run as run_all
 
@@ -137,6 +143,7 @@ def train(
     fold: Annotated[int, typer.Option(help="Which fold to train, from 0.")],
     settings: Settings = None,
     resume: Resume = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Train and score one fold. The report covers the folds that are finished."""
     from crosslinknet.experiments.crossval import run_fold
@@ -173,6 +180,7 @@ def predict(
         bool, typer.Option("--resume", help="Keep masks that are there, and make the others.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    allow_code: AllowCode = False,
 ) -> None:
     """Segment new images; masks come out on each input's own grid."""
     from crosslinknet.config import override, parse_config, to_dict
@@ -220,35 +228,7 @@ def report(
     print(f"Report: {write_report(folder).resolve()}")
 
 
-@app.command(epilog="Example: xln models --size 512")
-def models(
-    size: Annotated[int, typer.Option(help="Height and width for the multiply-accumulates.")] = 256,
-) -> None:
-    """List the networks with parameters, cost and file size; attention heads included."""
-    import torch
-    from rich.table import Table
-
-    from crosslinknet.models import MODELS, VARIANTS, build_model, count_macs, count_parameters
-
-    if size < 32:
-        raise UsageError(f"--size is {size}; five poolings need at least 32.")
-    table = Table(
-        "model", "options", "parameters", f"GMACs at {size}x{size}", "MiB", "source", box=None
-    )
-    for name, model in MODELS.items():
-        for options in VARIANTS.get(name, [{}]):
-            with torch.device("meta"):
-                network = build_model(name, 1, 1, **options)
-            bytes_ = sum(t.numel() * t.element_size() for t in network.state_dict().values())
-            table.add_row(
-                name,
-                ", ".join(f"{k}={v}" for k, v in options.items()),
-                f"{count_parameters(network):,}",
-                f"{count_macs(network, (size, size), maps=True) / 1e9:.2f}",
-                f"{bytes_ / 2**20:.1f}",
-                model.source,
-            )
-    print_table(table)
+app.command(epilog="Example: xln models --cost --size 512 -o cost")(networks.models)
 
 
 def _config(path: Path, settings: list[str] | None) -> "Config":

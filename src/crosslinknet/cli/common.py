@@ -32,11 +32,26 @@ Settings = Annotated[
         help="Change a key of the config, as -s train.epochs=40; repeatable.",
     ),
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        callback=lambda allowed: _allow(allowed),
+        help="Let model.name run code of your own, as my_package.networks:Net.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where the run was stopped.")]
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Config file (YAML); xln init writes one.")
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results.")]
+
+
+def _allow(allowed: bool) -> None:
+    if allowed:
+        from crosslinknet.models import allow_code
+
+        allow_code()
 
 
 def print_scores(folder: Path) -> None:

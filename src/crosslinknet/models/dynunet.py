@@ -47,6 +47,7 @@ class DynUNet(nn.Module):
             upsample_kernel_size=strides[1:],
             filters=widths,
         )
+        del self.net.skip_layers  # the same layers once more, by which MONAI's forward goes
         self.heads = nn.ModuleList(  # of stages 1, 2, ..., the image's own size being 0
             nn.Conv2d(width, num_classes, 1)
             for width in (widths[1 : stages - 2] if deep_supervision else ())
@@ -72,8 +73,8 @@ class DynUNet(nn.Module):
     def _features(self, x: Tensor) -> list[Tensor]:
         """Maps of the decoder from the image's size to the deepest.
 
-        MONAI's own forward keeps tensors in a list of the network for its deep supervision, which
-        an export must not meet; its parts are the same.
+        MONAI's own forward keeps tensors in the network for its deep supervision, which an export
+        must not meet.
         """
         y = padded(x, self.multiple, 2 * self.multiple)
         skips: list[Tensor] = []
