@@ -36,6 +36,7 @@ __all__ = [
     "allow_code",
     "build_model",
     "builder",
+    "check_contract",
     "count_macs",
     "count_parameters",
     "takes",
