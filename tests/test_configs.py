@@ -17,6 +17,7 @@ CONFIGS = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 SHARED = {  # config: folder, cases, subjects, as the README of the folder says
     "covid19-100": ("covid19_i_ct", 98, 10),
     "covid19-100-small": ("covid19_i_ct", 98, 10),
+    "covid19-networks": ("covid19_i_ct", 98, 10),
     "em": ("isbi2012_em", 30, 3),
     "kits19-slices": ("kits19_slices", 64, 25),
     "kvasir": ("kvasir_seg_100", 100, 100),

@@ -271,7 +271,7 @@ def test_a_run_goes_on_with_its_own_config_only(begun: Config):
         ("evaluate.metrics=[dise]", "dise"),
         ("evaluate.levels=[]", "evaluate.levels is empty"),
         ("data.label_map={average: [1], b: [2]}", "called 'average'"),
-        ("model.name=unet6", "did you mean 'unet5'"),
+        ("model.name=unet6", "did you mean 'unet'"),
         ("model.options={width: [4]}", "width is unknown; did you mean 'widths'"),
         ("split.file=nowhere.json", "nowhere.json"),
         ("data.masks=nowhere", "nowhere"),

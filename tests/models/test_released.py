@@ -296,10 +296,17 @@ def test_a_whole_module_is_refused(tmp_path):
     assert "Save model.state_dict() alone" in message
 
 
-@pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s}, lambda s: list(s.values())])
-def test_a_wrapped_state_dict_is_refused(wrap, tmp_path):
-    message = refusal(network(), saved(wrap(published_state()), tmp_path), DataError)
+def test_a_list_of_tensors_is_refused(tmp_path):
+    message = refusal(network(), saved(list(published_state().values()), tmp_path), DataError)
     assert "Save model.state_dict() alone" in message
+
+
+def test_a_trainers_wrapper_around_the_state_dict_is_taken_off(published, tmp_path):
+    plain, wrapped = network(), network()
+    load_released(plain, published)
+    load_released(wrapped, saved({"epoch": 3, "state_dict": published_state()}, tmp_path))
+    for a, b in zip(plain.state_dict().values(), wrapped.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

@@ -107,7 +107,7 @@ def test_the_paper_recipe_is_that_of_the_paper():
 def test_a_key_that_is_written_wins_over_the_recipe():
     train = config_of(recipe="paper", epochs=100, lr=1e-4).train
     assert (train.epochs, train.lr, train.batch_size) == (100, 1e-4, 2)
-    assert set(RECIPES) == {"practical", "paper"}
+    assert set(RECIPES) == {"practical", "paper", "published"}
 
 
 def test_adam_adds_the_decay_to_the_gradient_as_the_paper_does():

@@ -111,10 +111,10 @@ def defaults_of(network: str, recipe: str) -> Values:
     return {section: own.get(section, {}) | chosen.get(section, {}) for section in own | chosen}
 
 
-def decided_keys() -> dict[str, set[str]]:
-    """Section: keys that some recipe decides."""
-    keys: dict[str, set[str]] = {}
-    for values in (NO_ATTENTION, *RECIPES.values(), *PUBLISHED.values()):
+def decided_keys() -> dict[str, list[str]]:
+    """Section: keys that some recipe decides, in the order of the recipes."""
+    keys: dict[str, dict[str, None]] = {}
+    for values in (*RECIPES.values(), *PUBLISHED.values(), NO_ATTENTION):
         for section, own in values.items():
-            keys.setdefault(section, set()).update(own)
-    return keys
+            keys.setdefault(section, {}).update(dict.fromkeys(own))
+    return {section: list(own) for section, own in keys.items()}

@@ -1,7 +1,7 @@
 """Configs as text: YAML in and out, ``-s`` settings, readable errors, the JSON Schema."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,9 @@ def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, An
     before = (result.get("model") or {}).get("name", "crosslink-net")
     after = set_here.get("model.name", before)
     if after != before:
-        _forget(result, "model", {"options", "weights"})
+        _forget(result, "model", ("options", "weights"))
         if (before in ATTENTIVE) != (after in ATTENTIVE):
-            _forget(result, "loss", {"bce", "dice", "attention"})
+            _forget(result, "loss", ("bce", "dice", "attention"))
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -235,7 +235,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _forget(content: dict[str, Any], section: str, keys: set[str]) -> None:
+def _forget(content: dict[str, Any], section: str, keys: Sequence[str]) -> None:
     """Take keys out of a section, which stays as it is otherwise."""
     values = content.get(section)
     if isinstance(values, dict):

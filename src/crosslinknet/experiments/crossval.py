@@ -143,8 +143,9 @@ def announce(job: Run, console: Console) -> None:
     changed = [
         f"{'' if section == 'train' else section + '.'}{key} {ours} (the recipe: {theirs})"
         for section, keys in decided_keys().items()
-        for key in sorted(keys - {"options"})
-        if (ours := getattr(getattr(config, section), key))
+        for key in keys
+        if key != "options"
+        and (ours := getattr(getattr(config, section), key))
         != (theirs := getattr(getattr(own, section), key))
     ]
     but = f", but {', '.join(changed)}" if changed else ""
