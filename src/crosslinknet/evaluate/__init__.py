@@ -193,7 +193,7 @@ def evaluate_folders(
     summary["warnings"] += left_out
     if preset == "infnet" and maps is None:
         summary["warnings"].append(
-            "no probabilities were given, so hard masks were cut at all thresholds; Inf-Net's tool "
+            "No probabilities were given, so hard masks were cut at all thresholds; Inf-Net's tool "
             "is given maps (--probabilities)."
         )
     texts = {"summary.md": markdown(f"{pred} against {ref}", summary)}
