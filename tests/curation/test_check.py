@@ -658,7 +658,7 @@ def test_hippocampus_is_what_its_readme_says(real_data):
         ("sunnybrook-endo", "sunnybrook_lv", ["alike-within"]),
         ("sunnybrook-epi", "sunnybrook_lv", []),
         ("kits19-slices", "kits19_slices", []),
-        ("msd-hippocampus", "msd_hippocampus", ["kinds"]),
+        pytest.param("msd-hippocampus", "msd_hippocampus", ["kinds"], marks=pytest.mark.slow),
         ("msd-liver", "msd_liver_256", ["copied-masks-within"]),  # one outline in two slices
         ("kvasir", "kvasir_seg_100", []),
         ("em", "isbi2012_em", ["inverted-all"]),  # cells fill the image

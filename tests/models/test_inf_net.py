@@ -275,6 +275,7 @@ def test_weights_of_a_public_file_fit_the_backbone(tmp_path):
     assert torch.equal(model.backbone.features[28].bias, source.features[28].bias)
 
 
+@pytest.mark.slow
 def test_the_network_can_be_exported_for_any_batch():
     model = seeded(backbone="vgg16")
     batch = ({0: torch.export.Dim("batch")},)

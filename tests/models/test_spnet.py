@@ -243,6 +243,7 @@ def test_a_public_file_fills_all_but_the_gates(tmp_path):
         load_backbone(model.backbone, tensors, tmp_path / "r.pth")
 
 
+@pytest.mark.slow
 def test_the_network_can_be_exported_for_any_batch(small):
     model = small()
     batch = ({0: torch.export.Dim("batch")},)
