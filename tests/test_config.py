@@ -183,6 +183,47 @@ def test_the_recipe_published_with_a_network_sets_loss_and_options_too():
     assert (typed.loss.structure, typed.train.clip_value, typed.augment.preset) == (1, 0.5, "none")
 
 
+def test_a_recipe_from_the_command_line_leaves_what_recipes_do_not_set():
+    written = {
+        **LEAST,
+        "model": {"options": {"preset": "paper"}},
+        "loss": {"dice": 0.3},
+        "augment": {"preset": "covid-paper"},
+    }
+    first = to_dict(parse_config(written))
+    changed = parse_config(override(first, ("train.recipe=paper",)))
+    assert changed.model.options == {"preset": "paper"}
+    assert (changed.loss.dice, changed.augment.preset) == (0.3, "covid-paper")
+
+
+def test_the_published_recipe_of_one_network_does_not_stay_with_another():
+    given = {**LEAST, "model": {"name": "inf-net"}, "train": {"recipe": "published"}}
+    first = to_dict(parse_config(given))
+    other = parse_config(override(first, ("model.name=unet",)))
+    plain = parse_config({**given, "model": {"name": "unet"}})
+    assert (other.train, other.loss, other.augment) == (plain.train, plain.loss, plain.augment)
+    deep = {**LEAST, "model": {"name": "dynunet"}, "train": {"recipe": "published"}}
+    back = override(to_dict(parse_config(deep)), ("train.recipe=practical",))
+    assert parse_config(back).model.options == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"model": {"name": "mine:Net"}, "train": {"recipe": "published"}},
+            "nothing is known of mine:Net",
+        ),
+        ({"model": {"name": "unet"}, "loss": {"form": "released"}}, "needs attention heads"),
+        ({"model": {"options": {"exclusive": True}}}, "'exclusive' is decided by loss.classes"),
+        ({"model": "unet"}, "model"),
+    ],
+)
+def test_what_a_network_cannot_have_is_refused(given, said):
+    with pytest.raises(UsageError, match=said):
+        parse_config(override({**LEAST, **given}, ("train.seed=1",)))
+
+
 def test_another_network_from_the_command_line_leaves_the_options_of_the_first_behind():
     first = to_dict(parse_config({**LEAST, "model": {"options": {"preset": "paper"}}}))
     other = parse_config(override(first, ("model.name=spnet", "model.options.backbone=resnet101")))

@@ -84,3 +84,10 @@ def test_the_structure_loss_can_be_asked_for_and_not_with_softmax():
     assert torch.equal(total, structure_loss(logits, target))
     with pytest.raises(UsageError, match=r"loss\.structure weighs pixels of single maps"):
         SegmentationLoss(config, exclusive=True)
+
+
+def test_the_structure_loss_needs_neighbours():
+    _, mask = example()
+    loss = SegmentationLoss(LossConfig(bce=0, dice=0, attention=0, structure=1))
+    with pytest.raises(UsageError, match="looks at the neighbourhood of pixels"):
+        loss(mask, torch.zeros(2, 1, 9, 1), torch.ones(2, 1, 9, 1))

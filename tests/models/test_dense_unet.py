@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from crosslinknet.errors import DataError
-from crosslinknet.models import count_macs, count_parameters
+from crosslinknet.models import build_model, count_macs, count_parameters
 from crosslinknet.models.dense_unet import DenseBlock, DenseUNet
 from crosslinknet.models.weights import load_weights
 
@@ -80,3 +81,13 @@ def test_weights_of_another_network_are_refused_with_the_keys(tmp_path):
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(DataError, match=r"missing: stem\.weight; unexpected: more\.weight"):
         load_weights(DenseUNet(1, 3, 4), tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("name", ["crosslink-net", "ver-crosslink", "unet"])
+def test_a_state_dict_with_a_networks_own_names_fills_it(name, tmp_path):
+    options = {"widths": (4, 8, 8, 12, 16)}
+    source, model = build_model(name, **options), build_model(name, **options)
+    save_file(source.state_dict(), tmp_path / "own.safetensors")
+    assert load_weights(model, tmp_path / "own.safetensors") == []
+    for a, b in zip(source.state_dict().values(), model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)

@@ -111,6 +111,28 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(toy, most):
     assert (grads[0] / grads[-1]).item() == pytest.approx(-3 / 4)
 
 
+def test_single_gradients_are_cut_after_the_norm_was_measured(toy):
+    loop = toy("train.clip=null", "train.clip_value=0.5")
+    for parameter in loop.bare.parameters():
+        parameter.grad = torch.full_like(parameter, -3.0)
+    count = sum(p.numel() for p in loop.bare.parameters())
+    assert loop_module.clip_gradients(loop) == pytest.approx(3 * math.sqrt(count))
+    assert all((p.grad == -0.5).all() for p in loop.bare.parameters())
+
+
+def test_scales_take_turns_over_epochs_too(config):
+    loop = make_loop(config("train.scales=[0.5, 1.0, 1.5]"))
+    per_epoch = len(loop.batches(0))
+    image, target = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
+    sizes = []
+    for turn in range(6):
+        loop.progress.epoch, loop.progress.batch = divmod(turn, per_epoch)
+        resized, mask = loop_module.rescaled(image, target, loop)
+        assert resized.shape == mask.shape
+        sizes.append(resized.shape[2])
+    assert sizes == [32, 64, 96, 32, 64, 96]
+
+
 def test_small_gradients_and_those_without_a_bound_are_left_alone(toy):
     for settings, value in (("train.clip=1.0", 0.01), ("train.clip=null", 1000.0)):
         loop = toy(settings)

@@ -40,6 +40,11 @@ def rates(schedule: str, warmup: float = 0.1, steps: int = 100) -> list[float]:
     return [learning_rate(step, steps, config) for step in range(steps)]
 
 
+def test_a_step_takes_a_tenth_from_half_of_the_steps_on():
+    assert rates("step")[:50] == [1.0] * 50
+    assert rates("step")[50:] == [0.1] * 50
+
+
 def test_a_constant_rate_has_no_warm_up():
     assert rates("constant") == [1.0] * 100
 
@@ -139,6 +144,27 @@ def test_sgd_has_nesterov_momentum():
     weight.grad = torch.tensor([1.0])
     optimizer.step()
     assert weight.item() == pytest.approx(1 - 0.1 * (1 + 0.9))
+
+
+def test_momentum_and_its_look_ahead_are_settings():
+    weight = nn.Parameter(torch.tensor([1.0]))
+    config = config_of(optimizer="sgd", lr=0.1, weight_decay=0.0, momentum=0.5, nesterov=False)
+    optimizer = make_optimizer(nn.ParameterList([weight]), config)
+    for _ in range(2):
+        weight.grad = torch.tensor([1.0])
+        optimizer.step()
+    assert weight.item() == pytest.approx(1 - 0.1 - 0.1 * 1.5)
+
+
+def test_heads_behind_a_backbone_have_a_rate_of_their_own():
+    with torch.device("meta"):
+        model = build_model("spnet")
+    backbone, heads = make_optimizer(model, config_of(head_lr=10.0)).param_groups
+    assert (backbone["factor"], heads["factor"]) == (1.0, 10.0)
+    own = {id(p) for name in ("head", "auxiliary") for p in getattr(model, name).parameters()}
+    assert {id(p) for p in heads["params"]} == own
+    (every,) = make_optimizer(model, config_of()).param_groups
+    assert len(every["params"]) == len(list(model.parameters()))
 
 
 def test_every_parameter_is_optimised_batch_norm_included():

@@ -40,7 +40,11 @@ _PLAIN: dict[str, Any] = {  # what older publications have in common: no clippin
 
 # By network, what ``train.recipe: published`` takes.
 PUBLISHED: dict[str, Values] = {
-    **{name: {"train": PAPER} for name in ATTENTIVE},  # Yu et al.
+    **{name: {"train": PAPER, "loss": {"form": "eq1"}} for name in ATTENTIVE},  # Yu et al.
+    "unet5": {  # Yu et al., Table III: cross-entropy alone
+        "train": PAPER,
+        "loss": {"bce": 1.0, "dice": 0.0, "attention": 0.0},
+    },
     "gridnet": {"train": PAPER},  # its own is not known; that of the paper's comparison
     "unet": {  # Ronneberger et al., 2015; no rate is printed
         "train": _PLAIN
@@ -67,8 +71,16 @@ PUBLISHED: dict[str, Values] = {
         "loss": {"structure": 1.0, "bce": 0.0, "dice": 0.0},
         "augment": {"preset": "none"},
     },
-    "crossover-net": {  # Yu et al., 2021: 200 patches a step
-        "train": _PLAIN | {"optimizer": "adam", "lr": 1e-4, "batch_size": 4, "epochs": 16},
+    "inf-net-stage": {  # Fan et al., 2020
+        "train": _PLAIN
+        | {"optimizer": "sgd", "momentum": 0.7, "nesterov": False, "lr": 0.01}
+        | {"batch_size": 16, "epochs": 200},
+        "loss": {"bce": 1.0, "dice": 0.0},
+        "augment": {"preset": "none"},
+    },
+    "crossover-net": {  # Yu et al., 2021: 200 patches a step, 454,000 patches an epoch
+        "train": _PLAIN
+        | {"optimizer": "adam", "lr": 1e-4, "batch_size": 4, "epochs": 16, "draws": 9080},
         "loss": {"bce": 1.0, "dice": 0.0},
         "model": {"options": {"pixels": 50}},
         "augment": {"preset": "none"},
@@ -105,10 +117,15 @@ def defaults_of(network: str, recipe: str) -> Values:
     {'loss': {'bce': 0.8, 'dice': 0.2, 'attention': 0.0}}
     """
     own = {} if network in ATTENTIVE else NO_ATTENTION
-    chosen = RECIPES.get(recipe, {})
-    if recipe == "published":
-        chosen = PUBLISHED.get(network, {})
+    chosen = recipe_of(network, recipe)
     return {section: own.get(section, {}) | chosen.get(section, {}) for section in own | chosen}
+
+
+def recipe_of(network: str, recipe: str) -> Values:
+    """What a recipe alone sets for a network."""
+    if recipe == "published":
+        return PUBLISHED.get(network, {})
+    return RECIPES.get(recipe, {})
 
 
 def decided_keys() -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from crosslinknet.config.recipes import ATTENTIVE, RECIPES, defaults_of
+from crosslinknet.config.recipes import ATTENTIVE, PUBLISHED, RECIPES, defaults_of
 from crosslinknet.errors import suggest
 from crosslinknet.geometry import Fit, SliceAxis
 
@@ -215,6 +215,7 @@ DECIDED_ELSEWHERE = {  # options of a network that follow from other keys
     "in_channels": "image.channels",
     "num_classes": "data.label_map and loss.classes",
     "attention_blocks": "loss.blocks and loss.attention",
+    "exclusive": "loss.classes",
 }
 
 
@@ -509,7 +510,21 @@ class Config(Section):
         return written
 
     @model_validator(mode="after")
+    def _recipe_is_known(self) -> Self:
+        if self.train.recipe == "published" and self.model.name not in PUBLISHED:
+            raise ValueError(
+                f"train.recipe is published, and nothing is known of {self.model.name}; choose "
+                "practical or paper, and write what differs"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _attention_has_heads(self) -> Self:
+        if self.loss.form == "released" and self.model.name not in ATTENTIVE:
+            raise ValueError(
+                f"loss.form is released, which needs attention heads, and {self.model.name} has "
+                "none; choose eq1 or pairwise"
+            )
         if self.loss.attention > 0 and self.model.name not in ATTENTIVE:
             raise ValueError(
                 f"loss.attention is {self.loss.attention:g}, but {self.model.name} has no "

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from crosslinknet.config.recipes import ATTENTIVE, decided_keys
+from crosslinknet.config.recipes import ATTENTIVE, recipe_of
 from crosslinknet.config.sections import Config
 from crosslinknet.errors import UsageError, suggest
 
@@ -95,16 +95,7 @@ def override(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, An
     {'train': {'epochs': 9, 'lr': 0.0001}}
     """
     result = _copy(content)
-    set_here = {key.strip(): text.strip() for key, _, text in (s.partition("=") for s in settings)}
-    if "train.recipe" in set_here:
-        for section, keys in decided_keys().items():
-            _forget(result, section, keys)
-    before = (result.get("model") or {}).get("name", "crosslink-net")
-    after = set_here.get("model.name", before)
-    if after != before:
-        _forget(result, "model", ("options", "weights"))
-        if (before in ATTENTIVE) != (after in ATTENTIVE):
-            _forget(result, "loss", ("bce", "dice", "attention"))
+    _forget_recipe(result, settings)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -233,6 +224,26 @@ def _number(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
     return value
+
+
+def _forget_recipe(content: dict[str, Any], settings: tuple[str, ...]) -> None:
+    """Take away what another recipe, or the recipe of another network, had set."""
+    set_here = {key.strip(): text.strip() for key, _, text in (s.partition("=") for s in settings)}
+    model, train = content.get("model"), content.get("train")
+    network = model.get("name", "crosslink-net") if isinstance(model, dict) else "crosslink-net"
+    recipe = train.get("recipe", "practical") if isinstance(train, dict) else "practical"
+    other, another = set_here.get("model.name", network), set_here.get("train.recipe", recipe)
+    if "train.recipe" in set_here or (other != network and recipe == "published"):
+        for values in (recipe_of(network, recipe), recipe_of(other, another)):
+            for section, own in values.items():
+                _forget(content, section, [key for key in own if key != "options"])
+            for option in values.get("model", {}).get("options", {}):
+                if isinstance(model, dict) and isinstance(model.get("options"), dict):
+                    model["options"].pop(option, None)
+    if other != network:
+        _forget(content, "model", ("options", "weights"))
+        if (network in ATTENTIVE) != (other in ATTENTIVE):
+            _forget(content, "loss", ("bce", "dice", "attention"))
 
 
 def _forget(content: dict[str, Any], section: str, keys: Sequence[str]) -> None:

@@ -99,6 +99,11 @@ class SegmentationLoss:
         Raises:
             ShapeError: logits, maps and target do not fit together.
         """
+        if target is not None and self.config.structure > 0:
+            raise UsageError(
+                "loss.structure looks at the neighbourhood of pixels, and this network is trained "
+                "on single ones. Set loss.structure to 0."
+            )
         target = mask if target is None else target
         for one, aim in ((logits, target), *((side, mask) for side in sides)):
             self._check(one, aim)

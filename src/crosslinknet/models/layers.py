@@ -128,7 +128,7 @@ def check_input(x: Tensor, in_channels: int, training: bool) -> None:
 
 
 def init_gaussian(model: nn.Module, std: float | None = None) -> None:
-    """Draw every convolution from a normal distribution (paper, Section IV-B; Decision D10).
+    """Draw convolutions and linear layers from a normal distribution (Section IV-B; D10).
 
     Args:
         model: changed in place; biases become 0, batch norm 1 and 0.
@@ -136,8 +136,10 @@ def init_gaussian(model: nn.Module, std: float | None = None) -> None:
             names no variance.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_in = module.in_channels * math.prod(module.kernel_size)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            if isinstance(module, nn.ConvTranspose2d):  # (in, out, h, w)
+                fan_in = module.in_channels * math.prod(module.kernel_size)
             nn.init.normal_(module.weight, 0.0, std or math.sqrt(2.0 / fan_in))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

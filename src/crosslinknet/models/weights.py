@@ -29,7 +29,9 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
         DataError: no such file, or it is of another network; the message names the keys.
         UsageError: a released file and a Crosslink-Net of another preset.
     """
-    tensors = read_tensors(path)
+    tensors, own = read_tensors(path), model.state_dict()
+    if set(tensors) <= set(own) and 2 * len(tensors) > len(own):
+        return _fill(model, tensors, path)
     backbone = getattr(model, "backbone", None)
     if isinstance(backbone, Backbone):
         load_backbone(backbone, tensors, path, getattr(model, "backbone_own", ()))

@@ -125,7 +125,9 @@ def rescaled(image: Tensor, target: Tensor, loop: Loop) -> tuple[Tensor, Tensor]
     scales = loop.config.train.scales
     if not scales:
         return image, target
-    scale = scales[loop.progress.batch % len(scales)]
+    progress = loop.progress
+    turn = progress.epoch * len(loop.batches(progress.epoch)) + progress.batch
+    scale = scales[turn % len(scales)]
     size = [max(32, int(side * scale / 32 + 0.5) * 32) for side in image.shape[2:]]
     image = F.interpolate(image, size=size, mode="bilinear", align_corners=True)
     return image, F.interpolate(target, size=size, mode="bilinear", align_corners=True)
@@ -212,7 +214,7 @@ def clip_gradients(loop: Loop) -> float:
     )
     assert norm is not None
     if train.clip_value is not None:
-        loop.fabric.clip_gradients(loop.model, loop.optimizer, clip_val=train.clip_value)
+        torch.nn.utils.clip_grad_value_(loop.bare.parameters(), train.clip_value)
     return float(norm)
 
 

@@ -18,7 +18,7 @@ from crosslinknet.config import ATTENTIVE, Config
 from crosslinknet.data import EpochBatches, SliceDataset
 from crosslinknet.errors import DataError, SystemProblem, UsageError
 from crosslinknet.losses import SegmentationLoss
-from crosslinknet.models import build_model, takes
+from crosslinknet.models import MODELS, build_model, takes
 from crosslinknet.models.layers import init_gaussian
 from crosslinknet.models.weights import load_weights
 from crosslinknet.predict import pick_device
@@ -37,11 +37,17 @@ def check_network(run: Run) -> None:
     config = run.config
     make_fabric(config)
     spec = model_spec(run, SegmentationLoss(config.loss, config.loss.classes == "softmax"))
-    if config.model.weights is None:
+    if config.model.weights is None and config.model.name in MODELS:
         with torch.device("meta"):  # shapes only, no memory
-            build_model(**spec)
-    else:
-        start_weights(build_model(**spec), config)
+            model = build_model(**spec)
+    else:  # networks of one's own may read values while they are built
+        model = build_model(**spec)
+        start_weights(model, config)
+    if config.train.head_lr != 1.0 and not hasattr(model, "backbone_heads"):
+        raise UsageError(
+            f"train.head_lr is {config.train.head_lr:g}, but {config.model.name} names no heads "
+            "behind a backbone. Leave it at 1."
+        )
 
 
 def check_training(run: Run, split: Fold) -> None:
