@@ -209,7 +209,7 @@ def test_init_proposes_the_names_of_segments_and_counts_all_files(tmp_path):
 def test_the_size_of_a_series_is_that_of_all_its_files(tmp_path, monkeypatch):
     paths = [write_case(tmp_path / str(i), 1, mask=None) for i in range(10)]
     size = sum(file.stat().st_size for file in paths[0].parent.iterdir())
-    monkeypatch.setattr("crosslinknet.experiments.init.MOST_BYTES", 2 * size)
+    monkeypatch.setattr("crosslinknet.experiments.init.MOST_BYTES", 2.5 * size)
     monkeypatch.setattr("crosslinknet.experiments.init.LEAST_CASES", 1)
     cases = [CaseFiles(str(i), "a", (path,)) for i, path in enumerate(paths)]
     assert len(some_cases(cases)) == 2
