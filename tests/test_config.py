@@ -25,8 +25,8 @@ from crosslinknet.config import (
     to_dict,
     to_yaml,
 )
+from crosslinknet.config.of_training import DECIDED_ELSEWHERE
 from crosslinknet.config.recipes import defaults_of
-from crosslinknet.config.sections import DECIDED_ELSEWHERE
 from crosslinknet.errors import UsageError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))

@@ -1,16 +1,14 @@
 """SPNet: sizes of the sheet, where strip pooling sits and what it does, the two heads."""
 
-import copy
 from functools import cache
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from crosslinknet.errors import DataError, ShapeError, UsageError
-from crosslinknet.models import spnet
+from crosslinknet.models import count_macs, count_parameters, spnet
 from crosslinknet.models.backbones import load_backbone, resnet50s
 from crosslinknet.models.backbones.base import deep_stem
 from crosslinknet.models.backbones.resnet import ResNet
@@ -31,28 +29,6 @@ def on_paper(*arguments, **options):
     """Shapes without values, built once. Never change it."""
     with torch.device("meta"):
         return SPNet(*arguments, **options).eval()
-
-
-def parameters(module):
-    return sum(p.numel() for p in module.parameters())
-
-
-def bare(model):
-    """A copy without batch norm, which is slow on shapes."""
-    model = copy.deepcopy(model)
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, nn.Identity())
-    return model
-
-
-def macs(call, channels, size):
-    """Multiply-accumulates of all convolutions."""
-    x = torch.empty(1, channels, size, size, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        call(x)
-    return counter.get_total_flops() // 2
 
 
 @pytest.fixture
@@ -84,23 +60,22 @@ def test_the_network_is_as_large_and_in_training_as_costly_as_stated(
     backbone, strips, classes, total, without, costs
 ):
     model = on_paper(3, classes, backbone, strips)
-    assert parameters(model) == total
-    assert parameters(model) - parameters(model.auxiliary) == without
-    call = bare(model).forward_for_loss
+    assert count_parameters(model) == total
+    assert count_parameters(model) - count_parameters(model.auxiliary) == without
     for side, expected in costs.items():
-        assert macs(call, 3, side) == expected
+        assert count_macs(model, (side, side), maps=True) == expected
 
 
 def test_its_parts_have_as_many_parameters_as_stated():
     model = on_paper(3, 1, "resnet50", True)
-    assert parameters(model.backbone) == 29_748_864
-    assert parameters(on_paper(3, 1, "resnet50", False).backbone) == 23_631_808
-    assert parameters(model.head) == 15_614_465
-    assert parameters(model.auxiliary) == 2_360_065
-    assert parameters(on_paper()) == 47_722_242
-    gates = [parameters(StripPooling(width)) for width in (64, 128, 256, 512)]
+    assert count_parameters(model.backbone) == 29_748_864
+    assert count_parameters(on_paper(3, 1, "resnet50", False).backbone) == 23_631_808
+    assert count_parameters(model.head) == 15_614_465
+    assert count_parameters(model.auxiliary) == 2_360_065
+    assert count_parameters(on_paper()) == 47_722_242
+    gates = [count_parameters(StripPooling(width)) for width in (64, 128, 256, 512)]
     assert gates == [28_992, 115_328, 460_032, 1_837_568]
-    assert parameters(MixedPooling(1024)) == 4_397_568
+    assert count_parameters(MixedPooling(1024)) == 4_397_568
 
 
 @pytest.mark.parametrize(
@@ -185,7 +160,7 @@ def test_logits_have_the_size_of_the_image(small, size):
 
 @pytest.mark.parametrize("size", [(250, 250), (352, 352), (64, 200)])
 def test_logits_have_the_size_of_large_images_too(size):
-    model = bare(on_paper())
+    model = on_paper()
     outputs = model.forward_for_loss(torch.empty(1, 1, *size, device="meta"))
     assert outputs.logits.shape == outputs.sides[0].shape == (1, 1, *size)
 

@@ -2,24 +2,13 @@
 
 One definition serves the Python call, the YAML file, ``-s train.epochs=40`` on the command
 line, the comments that ``xln init`` writes and the published JSON Schema.
-Order: recipes.py, sections.py, then text.py.
+Order: recipes.py, section.py, of_data.py, of_training.py, of_results.py, whole.py, text.py.
 """
 
+from crosslinknet.config.of_data import WINDOWS, DataConfig, ImageConfig, SplitConfig
+from crosslinknet.config.of_results import EvaluateConfig, OutputConfig, PredictConfig
+from crosslinknet.config.of_training import AugmentConfig, LossConfig, ModelConfig, TrainConfig
 from crosslinknet.config.recipes import ATTENTIVE, PUBLISHED, RECIPES, decided_keys
-from crosslinknet.config.sections import (
-    WINDOWS,
-    AugmentConfig,
-    Config,
-    DataConfig,
-    EvaluateConfig,
-    ImageConfig,
-    LossConfig,
-    ModelConfig,
-    OutputConfig,
-    PredictConfig,
-    SplitConfig,
-    TrainConfig,
-)
 from crosslinknet.config.text import (
     data_at,
     json_schema,
@@ -29,6 +18,7 @@ from crosslinknet.config.text import (
     to_dict,
     to_yaml,
 )
+from crosslinknet.config.whole import Config
 
 __all__ = [
     "ATTENTIVE",

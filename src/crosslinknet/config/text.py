@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from crosslinknet.config.recipes import ATTENTIVE, recipe_of
-from crosslinknet.config.sections import Config
+from crosslinknet.config.whole import Config
 from crosslinknet.errors import UsageError, suggest
 
 # Keys that hold a path outside the data set.

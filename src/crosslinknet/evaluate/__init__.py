@@ -1,8 +1,8 @@
 """Predictions against references: masks on disk to scores, tables and summary.json.
 
 What the numbers mean, the policy on empty masks and the files: docs/metrics.md.
-Order: evaluate_fold and evaluate_folders; then pairs.py, maps.py, scores.py, summary.py,
-strata.py, rows.py, documents.py.
+Order: evaluate_fold and evaluate_folders; then pairs.py, reading.py, maps.py, scores.py,
+summary.py, strata.py, rows.py, documents.py.
 """
 
 import os
@@ -17,17 +17,15 @@ from crosslinknet.errors import DataError, UsageError
 from crosslinknet.evaluate.documents import Table, latex, level_table, markdown, preset_table
 from crosslinknet.evaluate.maps import read_maps
 from crosslinknet.evaluate.pairs import (
-    EITHER,
     checked_spacing,
     common_spacing,
     is_picture,
     listed,
     masks_in,
     pairs,
-    read_pair,
-    refuse_both,
     subject_of,
 )
+from crosslinknet.evaluate.reading import EITHER, read_pair, refuse_both
 from crosslinknet.evaluate.rows import COLUMNS, read_rows, write_rows
 from crosslinknet.evaluate.scores import Scores, merge, score_case
 from crosslinknet.evaluate.strata import read_groups

@@ -43,9 +43,9 @@ def check_image(x: Tensor, in_channels: int) -> tuple[int, int]:
     """Height and width of an image (B, in_channels, H, W).
 
     Raises:
-        ShapeError: another number of axes or channels.
+        ShapeError: another number of axes or channels, or nothing in it.
     """
-    if x.ndim != 4 or x.shape[1] != in_channels:
+    if x.ndim != 4 or x.shape[1] != in_channels or 0 in x.shape:
         raise ShapeError(
             f"the network got an input of shape {tuple(x.shape)}; it takes (batch, {in_channels}, "
             "height, width). Build it with other in_channels (image.channels), or stack the slices "

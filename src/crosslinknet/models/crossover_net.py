@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosslinknet.errors import ShapeError, UsageError, suggest
-from crosslinknet.models.contract import Outputs, mirrored
+from crosslinknet.models.contract import Outputs, check_image, mirrored
 
 Kernel = tuple[int, int]  # (rows, columns)
 Layer = tuple[int, Kernel] | None  # channels out and kernel of a convolution; None: max pooling
@@ -387,12 +387,7 @@ class CrossoverNet(nn.Module):
 
     def _bordered(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The image with the border of the tall patches, and with that of the wide ones."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels or 0 in x.shape:
-            raise ShapeError(
-                f"the network got an input of shape {tuple(x.shape)}; it takes (batch, "
-                f"{self.in_channels}, height, width). Build the model with other in_channels, or "
-                "bring the image to that form."
-            )
+        check_image(x, self.in_channels)
         h, w = self.patch
         return bordered(x, (h, w), self.padding), bordered(x, (w, h), self.padding)
 

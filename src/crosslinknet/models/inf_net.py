@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosslinknet.errors import ShapeError, UsageError, suggest
+from crosslinknet.errors import UsageError, suggest
 from crosslinknet.models.backbones import Backbone, res2net50, resnet50, vgg16
-from crosslinknet.models.contract import Outputs, padded
+from crosslinknet.models.contract import Outputs, check_image, padded
 from crosslinknet.models.layers import MIN_SIZE, Kernel, check_input
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
@@ -185,11 +185,7 @@ class InfNet(nn.Module):
 
     def _whole(self, x: Tensor) -> Tensor:
         """The image with sides that the backbone halves without remainder."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ShapeError(
-                f"the network got an input of shape {tuple(x.shape)}; it takes (batch, "
-                f"{self.in_channels}, height, width)."
-            )
+        check_image(x, self.in_channels)
         x = padded(x, self.backbone.stride, least=MIN_SIZE)
         check_input(x, self.in_channels, self.training and self.backbone.stride == MIN_SIZE)
         return x

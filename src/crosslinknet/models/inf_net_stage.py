@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosslinknet.errors import ShapeError
-from crosslinknet.models.contract import padded
+from crosslinknet.models.contract import check_image, padded
 from crosslinknet.models.layers import MIN_SIZE
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -55,12 +54,7 @@ class MultiClassStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Image and map (B, in_channels, H, W) of any size to logits (B, num_classes, H, W)."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ShapeError(
-                f"the network got an input of shape {tuple(x.shape)}; it takes (batch, "
-                f"{self.in_channels}, height, width): the image and the map of the first stage."
-            )
-        h, w = x.shape[2:]
+        h, w = check_image(x, self.in_channels)
         y, skips = padded(x, 16, least=MIN_SIZE), []
         for level, block in enumerate(self.down):
             y = block(F.max_pool2d(y, 2) if level else y)  # (B, width, H / 2^level, W / 2^level)

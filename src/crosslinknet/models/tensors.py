@@ -1,5 +1,9 @@
-"""Files of tensors that other programs wrote: safetensors, or torch's, of which nothing runs."""
+"""Files of tensors that other programs wrote: safetensors, or torch's, of which nothing runs.
 
+Order: read_tensors, misfits.
+"""
+
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -9,6 +13,7 @@ from torch import Tensor
 
 from crosslinknet.errors import DataError
 
+LISTED = 5  # names in a message
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # under which trainers keep the tensors
 
 
@@ -42,3 +47,37 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise DataError(f"{path} holds no state dict of tensors. Save model.state_dict() alone.")
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def misfits(
+    wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], optional: Collection[str] = ()
+) -> str:
+    """What of a file does not fit a network, for a message; empty where all fits.
+
+    Args:
+        wanted: the network's tensors by name.
+        given: the file's.
+        optional: names that the file need not have; num_batches_tracked, which old files lack and
+            batch norm needs only without momentum, is one of them always.
+    """
+    missing = [
+        name
+        for name in wanted
+        if name not in given and name not in optional and not name.endswith("num_batches_tracked")
+    ]
+    differing = [
+        f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    found = {
+        "missing": missing,
+        "unexpected": [name for name in given if name not in wanted],
+        "of another shape": differing,
+    }
+    return "; ".join(f"{what}: {_some(names)}" for what, names in found.items() if names)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

@@ -13,9 +13,7 @@ from crosslinknet.errors import DataError
 from crosslinknet.models.backbones import Backbone, load_backbone
 from crosslinknet.models.crosslink_net import CrosslinkNet
 from crosslinknet.models.released import fill_released
-from crosslinknet.models.tensors import read_tensors
-
-LISTED = 5  # names in a message
+from crosslinknet.models.tensors import misfits, read_tensors
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
@@ -47,23 +45,13 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
 def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> list[str]:
     """Every tensor of the network but those of its last layer, if they differ in classes."""
     wanted = model.state_dict()
-    other = [n for n, t in tensors.items() if n in wanted and wanted[n].shape != t.shape]
-    last = [name for name in other if name.startswith("classifier.")]
-    missing = [n for n in wanted if n not in tensors and not n.endswith("num_batches_tracked")]
-    strange = [name for name in tensors if name not in wanted]
-    wrong = {
-        "missing": missing,
-        "unexpected": strange,
-        "of another shape": [name for name in other if name not in last],
-    }
-    if any(wrong.values()):
-        found = "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
-        raise DataError(f"{path} is of another network than this one ({found}).")
-    fitting = {name: t for name, t in tensors.items() if name not in last}
+    last = [
+        name
+        for name, tensor in tensors.items()
+        if name.startswith("classifier.") and name in wanted and wanted[name].shape != tensor.shape
+    ]
+    fitting = {name: tensor for name, tensor in tensors.items() if name not in last}
+    if wrong := misfits(wanted, fitting, optional=last):
+        raise DataError(f"{path} is of another network than this one ({wrong}).")
     model.load_state_dict(wanted | fitting)
     return last
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from crosslinknet.errors import DataError
 from crosslinknet.models.backbones.base import Backbone
+from crosslinknet.models.tensors import misfits
 
 PREFIXES = ("module.", "model.", "backbone.", "encoder.")  # of wrappers around the network
 CLASSIFIERS = ("fc.", "classifier.", "head.")
-LISTED = 5  # names in a message
 
 
 def load_backbone(
@@ -37,26 +37,11 @@ def load_backbone(
     """
     wanted = backbone.state_dict()
     given = _for_channels(_bare(tensors), _stem(backbone), wanted, path)
-    missing = [name for name in wanted if name not in given and not _optional(name, own)]
-    unexpected = [name for name in given if name not in wanted]
-    differing = [
-        f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
-    ]
-    if missing or unexpected or differing:
-        found = [
-            f"{what}: {_some(names)}"
-            for what, names in (
-                ("missing", missing),
-                ("unexpected", unexpected),
-                ("of another shape", differing),
-            )
-            if names
-        ]
+    optional = [name for name in wanted if any(part in name for part in own)]
+    if wrong := misfits(wanted, given, optional):
         raise DataError(
-            f"{path} does not hold the weights of this backbone ({'; '.join(found)}). A file that "
-            f"fits: {backbone.fits}."
+            f"{path} does not hold the weights of this backbone ({wrong}). A file that fits: "
+            f"{backbone.fits}."
         )
     backbone.load_state_dict(wanted | given)  # what the file may lack stays as it is
 
@@ -96,13 +81,3 @@ def _for_channels(
             "them, or train without a file of weights."
         )
     return tensors | {stem: tensors[stem].sum(dim=1, keepdim=True)}
-
-
-def _optional(name: str, own: Sequence[str]) -> bool:
-    """Old files have no num_batches_tracked, which batch norm needs only without momentum."""
-    return name.endswith("num_batches_tracked") or any(part in name for part in own)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
