@@ -165,7 +165,7 @@ def test_every_recipe_is_a_config_and_names_no_other_keys(network):
 def test_a_network_without_attention_heads_is_trained_without_their_loss():
     config = parse_config({**LEAST, "model": {"name": "unet"}})
     assert (config.loss.bce, config.loss.dice, config.loss.attention) == (0.8, 0.2, 0.0)
-    with pytest.raises(UsageError, match="unet has no attention heads"):
+    with pytest.raises(UsageError, match=r"^config: loss\.attention is 0\.5, but unet has no"):
         parse_config({**LEAST, "model": {"name": "unet"}, "loss": {"attention": 0.5}})
 
 

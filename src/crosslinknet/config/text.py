@@ -195,7 +195,7 @@ def _explain(error: ValidationError, source: str) -> str:
             message += f" (got {item['input']!r})"
         parts.setdefault(where, []).append(message)
     return f"{source}: " + "; ".join(
-        f"{where}: {' or '.join(messages)}" if any(messages) else where
+        ": ".join(text for text in (where, " or ".join(filter(None, messages))) if text)
         for where, messages in parts.items()
     )
 
