@@ -12,11 +12,9 @@ from crosslinknet.checkpoint import (
     MODEL_FORMAT,
     STATE_FORMAT,
     load_optimizer,
-    load_random,
     optimizer_tensors,
     part,
     prefixed,
-    random_tensors,
     read_checkpoint,
     write_checkpoint,
 )
@@ -178,7 +176,7 @@ def test_a_pickle_is_refused_and_not_run(path, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-# Names, moments, random states.
+# Names, moments.
 
 
 def test_prefixes_come_off_as_they_went_on():
@@ -239,13 +237,3 @@ def test_an_optimizer_before_its_first_step_has_nothing_to_save():
     optimizer = torch.optim.SGD([weight], 0.1, momentum=0.9)
     assert optimizer_tensors(optimizer) == {}
     load_optimizer(optimizer, {})
-
-
-def test_restored_generators_draw_the_same_numbers(path):
-    torch.manual_seed(5)
-    torch.rand(3)
-    write_checkpoint(path, random_tensors(), INFO)
-    expected = torch.rand(4)
-    torch.manual_seed(9)
-    load_random(read_checkpoint(path, STATE_FORMAT)[0])
-    assert torch.equal(torch.rand(4), expected)

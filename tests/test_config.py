@@ -1,6 +1,7 @@
 """config: what a user may write, how it is refused, and that nothing is lost on the way to disk."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from crosslinknet.config import (
     to_yaml,
 )
 from crosslinknet.config.of_training import DECIDED_ELSEWHERE
-from crosslinknet.config.recipes import defaults_of
+from crosslinknet.config.recipes import SECOND_STAGES, defaults_of
 from crosslinknet.errors import UsageError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
@@ -154,12 +155,51 @@ def test_a_recipe_from_the_command_line_wins_over_a_resolved_file():
 @pytest.mark.parametrize("network", PUBLISHED)
 def test_every_recipe_is_a_config_and_names_no_other_keys(network):
     for recipe in RECIPES:
-        config = parse_config({**LEAST, "model": {"name": network}, "train": {"recipe": recipe}})
+        first = {"first": "runs/first"} if network in SECOND_STAGES else {}
+        model = {"name": network, **first}
+        config = parse_config({**LEAST, "model": model, "train": {"recipe": recipe}})
         again = parse_config(to_dict(config))
         assert again == config
         for section, values in defaults_of(network, recipe).items():
             for key, value in values.items():
                 assert to_dict(config)[section][key] == value
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "term"),
+    [
+        ("unet", {}, "sides"),
+        ("unet++", {}, "sides"),
+        ("unet++", {"deep_supervision": False}, "sides"),
+        ("spnet", {}, "edge"),
+        ("inf-net", {}, "crossover"),
+    ],
+)
+def test_a_weight_that_would_weigh_nothing_is_refused(network, options, term):
+    model = {"name": network, "options": options}
+    with pytest.raises(UsageError, match=rf"loss\.{term} is 0\.5, but {re.escape(network)} gives"):
+        parse_config({**LEAST, "model": model, "loss": {term: 0.5}})
+    assert parse_config({**LEAST, "model": model, "loss": {term: 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "term"),
+    [
+        ("spnet", {}, "sides"),
+        ("dynunet", {"deep_supervision": True}, "sides"),
+        ("inf-net", {}, "edge"),
+        ("crossover-net", {}, "crossover"),
+        ("package.module:Net", {}, "sides"),  # nobody knows
+    ],
+)
+def test_a_weight_of_what_a_network_gives_is_taken(network, options, term):
+    model = {"name": network, "options": options}
+    assert getattr(parse_config({**LEAST, "model": model, "loss": {term: 0.5}}).loss, term) == 0.5
+
+
+def test_a_second_stage_asks_for_its_first():
+    with pytest.raises(UsageError, match=r"name its run: model\.first=runs/NAME"):
+        parse_config({**LEAST, "model": {"name": "inf-net-stage"}})
 
 
 def test_a_network_without_attention_heads_is_trained_without_their_loss():

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crosslinknet.errors import ShapeError, UsageError, suggest
+from crosslinknet.labels import shown_in
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
+Shown = NDArray[np.bool_]
 Size = tuple[int, int]  # (H, W)
 Rng = np.random.Generator
 Affine = NDArray[np.float64]  # (3, 3), maps (y, x, 1) of the result to (y, x, 1) of the source
@@ -50,13 +52,13 @@ class Change:
     noise_seed: int = 0
 
 
-def apply(change: Change, image: Floats, codes: Codes) -> tuple[Floats, Codes]:
+def apply(change: Change, image: Floats, labels: Codes) -> tuple[Floats, Codes]:
     """Change a slice and its mask; the same change gives the same arrays.
 
     Args:
         change: what to do.
         image: (C, H, W) in [0, 1].
-        codes: (H, W) class codes.
+        labels: (H, W) class codes, or (K, H, W) soft labels.
 
     Returns:
         New arrays of the same shapes, the image in [0, 1]. Intensities change before the
@@ -64,9 +66,11 @@ def apply(change: Change, image: Floats, codes: Codes) -> tuple[Floats, Codes]:
     """
     image = _intensities(change, image)  # (C, H, W)
     if change.source == IDENTITY:
-        return image.copy(), codes.copy()
+        return image.copy(), labels.copy()
     maps = [_resample(channel, change.source, Image.Resampling.BILINEAR) for channel in image]
-    return np.stack(maps), _resample(codes, change.source, Image.Resampling.NEAREST)
+    planes = labels.reshape(-1, *labels.shape[-2:])  # (1 or K, H, W)
+    moved = [_resample(plane, change.source, Image.Resampling.NEAREST) for plane in planes]
+    return np.stack(maps), np.stack(moved).reshape(labels.shape)
 
 
 def _intensities(change: Change, image: Floats) -> Floats:
@@ -154,15 +158,16 @@ def _draw_map(
     return _flat(_mirror(flip, size) @ _rotation(angle, size) @ _window(factor, (y, x), size))
 
 
-# The presets: (rng, (H, W), codes (H, W), probability of each kind of change) -> Change.
+# The presets: (rng, (H, W), where a label is shown (H, W), probability of each kind of
+# change) -> Change.
 
 
-def draw_none(rng: Rng, size: Size, codes: Codes, probability: float) -> Change:
+def draw_none(rng: Rng, size: Size, shown: Shown, probability: float) -> Change:
     """Leave the slice as it is."""
     return Change()
 
 
-def draw_light(rng: Rng, size: Size, codes: Codes, probability: float) -> Change:
+def draw_light(rng: Rng, size: Size, shown: Shown, probability: float) -> Change:
     """Small changes of place and grey value; all of it chosen here, a good first choice.
 
     Rotation U[-15, 15] degrees, zoom U[0.85, 1.2], horizontal flip, gamma U[0.8, 1.25],
@@ -180,7 +185,7 @@ def draw_light(rng: Rng, size: Size, codes: Codes, probability: float) -> Change
     )
 
 
-def draw_covid_paper(rng: Rng, size: Size, codes: Codes, probability: float) -> Change:
+def draw_covid_paper(rng: Rng, size: Size, shown: Shown, probability: float) -> Change:
     """Zoom [0.5, 1.75], rotation [-30, 30] degrees, horizontal flip. Paper, Section IV-B.
 
     A smaller slice is padded with zeros all around, a larger one cropped at a random place.
@@ -189,7 +194,7 @@ def draw_covid_paper(rng: Rng, size: Size, codes: Codes, probability: float) -> 
     return Change(source=_draw_map(rng, size, probability, degrees=30, zoom=(0.5, 1.75)))
 
 
-def draw_cardiac_paper(rng: Rng, size: Size, codes: Codes, probability: float) -> Change:
+def draw_cardiac_paper(rng: Rng, size: Size, shown: Shown, probability: float) -> Change:
     """One of four views: original, enlarged twice, turned by +8, by -8 degrees. Section IV-B.
 
     The four are equally likely, as the authors' copies on disk are, so ``probability`` plays no
@@ -199,20 +204,20 @@ def draw_cardiac_paper(rng: Rng, size: Size, codes: Codes, probability: float) -
     view = rng.integers(4)
     jitter = rng.integers(-32, 33, size=2) / 2  # whole pixels of the enlarged view
     if view == 1:
-        y, x = (m + j for m, j in zip(_middle(codes), jitter, strict=True))
+        y, x = (m + j for m, j in zip(_middle(shown), jitter, strict=True))
         return Change(source=_flat(_window(2.0, (y, x), size)))
     return Change(source=_flat(_rotation((0, 0, 8, -8)[view], size)))
 
 
-def _middle(codes: Codes) -> tuple[float, float]:
+def _middle(shown: Shown) -> tuple[float, float]:
     """Middle (y, x) of the box around all labels, in pixel edges."""
-    rows, columns = (np.flatnonzero(codes.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
     if rows.size == 0:
-        return codes.shape[0] / 2, codes.shape[1] / 2
+        return shown.shape[0] / 2, shown.shape[1] / 2
     return (rows[0] + rows[-1] + 1) / 2, (columns[0] + columns[-1] + 1) / 2
 
 
-Draw = Callable[[Rng, Size, Codes, float], Change]
+Draw = Callable[[Rng, Size, Shown, float], Change]
 
 AUGMENTATIONS: dict[str, Draw] = {
     "none": draw_none,
@@ -223,24 +228,24 @@ AUGMENTATIONS: dict[str, Draw] = {
 
 
 def augment(
-    image: Floats, codes: Codes, preset: str, probability: float, seed: tuple[int, ...]
+    image: Floats, labels: Codes, preset: str, probability: float, seed: tuple[int, ...]
 ) -> tuple[Floats, Codes]:
     """Draw a change from ``preset`` and apply it to one training slice.
 
     Args:
         image: (C, H, W) in [0, 1].
-        codes: (H, W) class codes, 0 is background.
+        labels: (H, W) class codes, 0 is background; or (K, H, W) soft labels, 255 is certainty.
         preset: a key of AUGMENTATIONS.
         probability: of each kind of change, in [0, 1].
         seed: numbers >= 0, such as (seed, epoch, index); nothing else decides the result, so
             it does not depend on the number of workers or on the order of the slices.
 
     Returns:
-        Image and codes of the same shapes and dtypes; new arrays, the inputs stay as they are.
+        Image and labels of the same shapes and dtypes; new arrays, the inputs stay as they are.
 
     Raises:
         UsageError: the preset is unknown.
-        ShapeError: image and codes differ in height or width.
+        ShapeError: image and labels differ in height or width.
 
     >>> image, codes = np.ones((1, 4, 4), np.float32), np.zeros((4, 4), np.uint8)
     >>> augment(image, codes, "cardiac-paper", 0.5, seed=(0, 0, 7))[0].shape
@@ -248,12 +253,12 @@ def augment(
     """
     if preset not in AUGMENTATIONS:
         raise UsageError(f"augment.preset {preset!r} is unknown{suggest(preset, AUGMENTATIONS)}")
-    if image.shape[1:] != codes.shape:
+    if image.shape[1:] != labels.shape[-2:]:
         raise ShapeError(
-            f"the image is {image.shape} (channels, height, width), its mask {codes.shape}. Both "
+            f"the image is {image.shape} (channels, height, width), its mask {labels.shape}. Both "
             "must have one height and width; fit image and mask with the same placement."
         )
-    height, width = codes.shape
+    height, width = labels.shape[-2:]
     rng = np.random.default_rng(seed)
-    change = AUGMENTATIONS[preset](rng, (height, width), codes, probability)
-    return apply(change, image, codes)
+    change = AUGMENTATIONS[preset](rng, (height, width), shown_in(labels), probability)
+    return apply(change, image, labels)

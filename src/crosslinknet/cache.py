@@ -20,7 +20,7 @@ from crosslinknet.duplicates import SIDE, TURNS, WIDE, Fingerprints, fingerprint
 from crosslinknet.errors import DataError, ShapeError
 from crosslinknet.files import atomic_path, read_json, sha256_of_file, sha256_of_json, write_json
 from crosslinknet.geometry import Grid, Placement, SliceAxis, place
-from crosslinknet.labels import label_table
+from crosslinknet.labels import label_table, shown_in
 from crosslinknet.preprocess import fit_image, fit_mask, normalise
 from crosslinknet.readers import files_of, is_drawn, read_case, read_case_image
 
@@ -43,6 +43,8 @@ class CachedCase:
         vanished: slices whose target is too small to be seen at the network's size.
         placement: how a source slice lies in the input.
         grid: of the source.
+        maps: file of soft labels (D, K, H', W') uint8, what a network thinks of a case without a
+            mask; 255 is certainty.
     """
 
     files: CaseFiles
@@ -52,6 +54,7 @@ class CachedCase:
     vanished: int
     placement: Placement
     grid: Grid
+    maps: Path | None = None
 
     @property
     def image(self) -> NDArray[np.float32]:
@@ -62,6 +65,16 @@ class CachedCase:
     def codes(self) -> NDArray[np.uint8] | None:
         """(D, H', W') mask codes, a read-only memory map; None without a mask."""
         return _mapped(_codes_path(self.entry)) if self.labelled else None
+
+    @property
+    def labels(self) -> NDArray[np.uint8] | None:
+        """What is learnt: codes (D, H', W'), or soft labels (D, K, H', W'); None without either."""
+        return self.codes if self.maps is None else _mapped(self.maps)
+
+    def with_maps(self, path: Path) -> "CachedCase":
+        """The same case with the soft labels of a file, (D, K, H', W')."""
+        shown = np.array([shown_in(maps).any() for maps in _mapped(path)])
+        return replace(self, maps=path, foreground=shown)
 
 
 def open_case(files: CaseFiles, data: DataConfig, image: ImageConfig, folder: Path) -> CachedCase:
@@ -137,7 +150,7 @@ def case_fingerprints(files: CaseFiles, slice_axis: SliceAxis, folder: Path) -> 
             prints.ranks.reshape(len(prints), WIDE * WIDE),
             prints.flat[:, None].astype(np.uint8),
         ]
-        _write_array(path, np.concatenate(parts, axis=1))
+        write_array(path, np.concatenate(parts, axis=1))
     kept = np.array(_mapped(path))
     return Fingerprints(
         np.ascontiguousarray(kept[:, :hashes]).view("<u8").astype(np.uint64),
@@ -217,9 +230,9 @@ def _store(case: Case, image: ImageConfig, entry: Path, described: Path) -> None
     )  # (D, H', W')
     foreground = np.zeros(len(pixels), bool) if codes is None else codes.any(axis=(1, 2))
     shown = np.zeros(len(pixels), bool) if case.mask is None else case.mask.any(axis=(1, 2))
-    _write_array(_image_path(entry), pixels)
+    write_array(_image_path(entry), pixels)
     if codes is not None:
-        _write_array(_codes_path(entry), codes)
+        write_array(_codes_path(entry), codes)
     grid = case.grid
     write_json(
         described,
@@ -252,7 +265,8 @@ def _complete(entry: Path, described: Path) -> bool:
     )
 
 
-def _write_array(path: Path, array: NDArray[Any]) -> None:
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an .npy file, whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
 

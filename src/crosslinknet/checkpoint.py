@@ -3,7 +3,7 @@
 A file holds tensors under dotted names and one JSON text, ``info``, in the safetensors header.
 Two kinds exist: the whole state of a training (``last.safetensors``) and the weights of a
 trained model with all that is needed to apply it (``model.safetensors``).
-Order: write and read, tensors of an optimizer, random states.
+Order: write and read, tensors of an optimizer.
 """
 
 import json
@@ -110,20 +110,3 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def random_tensors() -> dict[str, Tensor]:
-    """State of torch's generators, CPU and every CUDA device."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
-    return states
-
-
-def load_random(tensors: dict[str, Tensor]) -> None:
-    """Put the generators' states back; devices that are not there any more are skipped."""
-    torch.set_rng_state(tensors["cpu"])
-    if torch.cuda.is_available():
-        for i in range(torch.cuda.device_count()):
-            if f"cuda{i}" in tensors:
-                torch.cuda.set_rng_state(tensors[f"cuda{i}"], i)

@@ -24,9 +24,9 @@ from crosslinknet.augment import augment
 from crosslinknet.cache import CachedCase
 from crosslinknet.config import Config
 from crosslinknet.errors import UsageError
-from crosslinknet.labels import LabelTable
+from crosslinknet.labels import LabelTable, shown_in
 
-ORDER, AUGMENT, CROP = 0, 1, 2  # streams of random numbers under one seed
+ORDER, AUGMENT, CROP, NETWORK = 0, 1, 2, 3  # streams of random numbers under one seed
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Batch:
 
     Attributes:
         image: (B, C, H, W) float32 in [0, 1].
-        target: (B, K, H, W) float32, 0 or 1 per class.
+        target: (B, K, H, W) float32, 0 or 1 per class; of soft labels between.
         names: "file, slice" of each, for messages.
     """
 
@@ -124,20 +124,23 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         case, d = self.slices[draw.index]
         source = self.cases[case]
-        assert source.codes is not None
-        image, codes = np.array(source.image[d]), np.array(source.codes[d])  # (C, H, W), (H, W)
+        assert source.labels is not None
+        image = np.array(source.image[d])  # (C, H, W)
+        labels = np.array(source.labels[d])  # (H, W), or soft (K, H, W)
         seed = self.config.train.seed
         if self.config.image.fit == "crop":
             rng = np.random.default_rng((seed, CROP, draw.epoch, draw.place))
-            image, codes = random_crop(image, codes, draw.size, self.config.train.foreground, rng)
-        image, codes = augment(
+            image, labels = random_crop(image, labels, draw.size, self.config.train.foreground, rng)
+        image, labels = augment(
             image,
-            codes,
+            labels,
             self.config.augment.preset,
             self.config.augment.probability,
             (seed, AUGMENT, draw.epoch, draw.place),
         )
-        x, target = torch.from_numpy(image), to_target(codes, self.table)
+        x = torch.from_numpy(image)
+        soft = labels.ndim == 3
+        target = torch.from_numpy(labels).float() / 255 if soft else to_target(labels, self.table)
         if x.shape[1:] != draw.size:  # progressive sizes
             x = F.interpolate(x[None], draw.size, mode="bilinear", antialias=True)[0]
             target = F.interpolate(target[None], draw.size, mode="nearest-exact")[0]
@@ -152,7 +155,7 @@ def to_target(codes: NDArray[np.uint8], table: LabelTable) -> Tensor:
 
 def random_crop(
     image: NDArray[np.float32],
-    codes: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
     size: tuple[int, int],
     foreground: float,
     rng: np.random.Generator,
@@ -161,28 +164,30 @@ def random_crop(
 
     Args:
         image: (C, H, W).
-        codes: (H, W).
+        labels: codes (H, W), or soft labels (K, H, W).
         size: (H', W') of the window; smaller slices are padded with 0.
         foreground: in [0, 1].
         rng: source of the position.
     """
-    lack = [max(0, room - have) for room, have in zip(size, codes.shape, strict=True)]
+    lack = [max(0, room - have) for room, have in zip(size, image.shape[1:], strict=True)]
     edges = [(n // 2, n - n // 2) for n in lack]
-    image, codes = np.pad(image, [(0, 0), *edges]), np.pad(codes, edges)
+    image = np.pad(image, [(0, 0), *edges])
+    labels = np.pad(labels, [(0, 0)] * (labels.ndim - 2) + edges)
+    shown = shown_in(labels)  # (H, W)
     centre_draw, pick, *corner_draws = rng.random(4)
     corner = [
         int(u * (have - room + 1))
-        for u, have, room in zip(corner_draws, codes.shape, size, strict=True)
+        for u, have, room in zip(corner_draws, shown.shape, size, strict=True)
     ]
-    if centre_draw < foreground and codes.any():
-        points = np.argwhere(codes)  # (P, 2)
+    if centre_draw < foreground and shown.any():
+        points = np.argwhere(shown)  # (P, 2)
         point = points[int(pick * len(points))]
         corner = [
             int(np.clip(p - int(u * room), 0, have - room))
-            for p, u, room, have in zip(point, corner_draws, size, codes.shape, strict=True)
+            for p, u, room, have in zip(point, corner_draws, size, shown.shape, strict=True)
         ]
-    window = tuple(slice(c, c + room) for c, room in zip(corner, size, strict=True))
-    return image[(slice(None), *window)], codes[window]
+    rows, columns = (slice(c, c + room) for c, room in zip(corner, size, strict=True))
+    return image[..., rows, columns], labels[..., rows, columns]
 
 
 class EpochBatches:

@@ -4,8 +4,8 @@ A label map names classes by mask values, and classes may overlap (infection: [1
 Files hold values (any integers, or colours as 0xRRGGBB); the package works with codes: 0 is
 background, c = 1..n stands for the c-th smallest value. Classes are what the network predicts.
 Where a file names its labels (polygons), the names in alphabetical order are the values 1..n.
-Order: LabelTable, values to codes (encode), codes to classes (split_classes) and back (decode,
-to_values), codes to consecutive numbers (merge_values).
+Order: LabelTable, values to codes (encode), codes to classes (split_classes), where they are
+(shown_in), and back (decode, to_values), codes to consecutive numbers (merge_values).
 """
 
 from collections.abc import Mapping, Sequence
@@ -125,6 +125,20 @@ def split_classes(codes: NDArray[np.integer], table: LabelTable) -> NDArray[np.b
         for code in own if len(own) <= FEW else ():
             mask |= codes == code
     return masks
+
+
+def shown_in(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where labels of a slice show a class, (H, W).
+
+    Args:
+        labels: codes (H, W), or soft labels (K, H, W), which show a class from one half on.
+
+    >>> shown_in(np.array([[[127, 128]]], np.uint8)).tolist()
+    [[False, True]]
+    """
+    if labels.ndim == 2:
+        return labels > 0
+    return np.asarray((labels > MOST_VALUES // 2).any(axis=0))
 
 
 def decode(scores: NDArray[np.floating], table: LabelTable) -> NDArray[np.uint8]:

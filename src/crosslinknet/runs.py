@@ -40,12 +40,13 @@ FREE = ("evaluate", "predict", "output", "train.workers", "train.checkpoint_minu
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment that is set up: its config, cases and folds, and where it lives."""
+    """An experiment that is set up: its config, cases and folds, and where its slices are kept."""
 
     config: Config
     found: Found
     splits: Splits
     table: LabelTable
+    cache: Path
 
     @property
     def folder(self) -> Path:
@@ -73,14 +74,11 @@ class Run:
 
     def cached(self, ids: tuple[str, ...]) -> list[CachedCase]:
         """The named cases, read, scaled and mapped into memory."""
-        folder = cache_folder(self.config)
-        config = self.config
-        return [open_case(c, config.data, config.image, folder) for c in self.cases(ids)]
+        return [self.opened(case) for case in self.cases(ids)]
 
-
-def cache_folder(config: Config) -> Path:
-    """Where slices are kept, for all runs beside each other."""
-    return config.output.dir / ".cache"
+    def opened(self, case: CaseFiles) -> CachedCase:
+        """A case, read, scaled and mapped into memory."""
+        return open_case(case, self.config.data, self.config.image, self.cache)
 
 
 def plan_run(config: Config, resume: bool = False) -> Run:
@@ -105,12 +103,13 @@ def plan_run(config: Config, resume: bool = False) -> Run:
         )
     found = find_cases(config.data)
     table = label_table(config.data.label_map)
+    cache = config.output.dir / ".cache"  # for all runs beside each other
     if exists:
         _refuse_other_config(config, load_config(folder / "config.yaml"), folder)
         splits = read_splits(folder / "splits.json")
         _refuse_other_cases(found, splits, folder)
         stored = read_json(folder / "manifest.json")["data"]["hash"]
-        if stored != data_hash(found, splits, cache_folder(config)):
+        if stored != data_hash(found, splits, cache):
             raise DataError(
                 f"the images or masks in {config.data.root} are not those {folder} was begun with: "
                 "files were changed, added or given to other subjects. Put them back, or start a "
@@ -119,10 +118,10 @@ def plan_run(config: Config, resume: bool = False) -> Run:
     elif config.split.duplicates == "ignore":
         splits = make_splits(found, config.split)
     else:
-        alike = find_lookalikes(found.cases, config.image.slice_axis, cache_folder(config))
+        alike = find_lookalikes(found.cases, config.image.slice_axis, cache)
         splits = make_splits(found, config.split, alike.links)
         found = replace(found, notes=(*found.notes, *alike.notes))
-    return Run(config, found, splits, table)
+    return Run(config, found, splits, table, cache)
 
 
 def open_run(config: Config, resume: bool = False) -> Run:
@@ -132,15 +131,20 @@ def open_run(config: Config, resume: bool = False) -> Run:
     (``FREE``), so that it always says how the scores beside it came about.
     """
     run = plan_run(config, resume)
+    write_run(run)
+    return run
+
+
+def write_run(run: Run) -> None:
+    """Write what is fixed from now on, or bring it up to date."""
     manifest = run.folder / "manifest.json"
     if not manifest.exists():
         write_splits(run.folder / "splits.json", run.splits)
         write_text(run.folder / "config.yaml", to_yaml(run.config))
-        write_json(manifest, _manifest(run.config, run.found, run.splits))
+        write_json(manifest, _manifest(run))
     elif to_dict(load_config(run.folder / "config.yaml")) != to_dict(run.config):
         write_text(run.folder / "config.yaml", to_yaml(run.config))
         write_json(manifest, read_json(manifest) | {"config_hash": _config_hash(run.config)})
-    return run
 
 
 def record_fold(run: Run, fold: int, facts: dict[str, Any]) -> None:
@@ -190,7 +194,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _manifest(config: Config, found: Found, splits: Splits) -> dict[str, Any]:
+def _manifest(run: Run) -> dict[str, Any]:
+    config, found, splits = run.config, run.found, run.splits
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "crosslinknet": __version__,
@@ -204,7 +209,7 @@ def _manifest(config: Config, found: Found, splits: Splits) -> dict[str, Any]:
             "subjects": len({case.subject for case in found.cases}),
             "subject_rule": found.subject_rule,
             "notes": list(found.notes),
-            "hash": data_hash(found, splits, cache_folder(config)),
+            "hash": data_hash(found, splits, run.cache),
         },
         "splits_hash": splits.hash,
         "config_hash": _config_hash(config),

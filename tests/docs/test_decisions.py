@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from crosslinknet.config import override, parse_config
+from crosslinknet.config.recipes import GIVES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
@@ -43,4 +44,6 @@ def test_a_decision_says_what_the_sources_say_what_we_do_and_how_to_switch(numbe
 
 @pytest.mark.parametrize("setting", dict.fromkeys(SETTINGS))
 def test_a_setting_that_decisions_name_is_one_the_config_takes(setting: str):
-    parse_config(override({"data": {"root": "."}}, (setting,)))
+    term = setting.partition("=")[0].removeprefix("loss.")
+    network = GIVES.get(term, ("crosslink-net",))[0]
+    parse_config(override({"data": {"root": "."}, "model": {"name": network}}, (setting,)))

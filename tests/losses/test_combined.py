@@ -193,7 +193,7 @@ def test_exclusive_classes_use_softmax_and_attend_to_what_is_not_background():
     target[:, 1] *= 1 - target[:, 0]  # exclusive
     torch.manual_seed(1)
     logits = torch.randn(2, 3, 64, 48)
-    parts = SegmentationLoss(LossConfig(form="eq1"), exclusive=True)(target, logits, maps=maps)
+    parts = SegmentationLoss(LossConfig(form="eq1", classes="softmax"))(target, logits, maps=maps)
     codes = target[:, 0] + 2 * target[:, 1]
     assert parts.bce.item() == pytest.approx(F.cross_entropy(logits, codes.long()).item())
     assert parts.dice.item() == pytest.approx(soft_dice(logits.softmax(1)[:, 1:], target).item())
@@ -205,9 +205,23 @@ def test_one_exclusive_class_is_the_binary_loss_of_the_difference():
     _, maps, target = example()
     torch.manual_seed(1)
     logits = torch.randn(2, 2, 64, 48)
-    exclusive = SegmentationLoss(LossConfig(), exclusive=True)(target, logits, maps=maps)
+    exclusive = SegmentationLoss(LossConfig(classes="softmax"))(target, logits, maps=maps)
     binary = SegmentationLoss(LossConfig())(target, logits[:, 1:] - logits[:, :1], maps=maps)
     assert exclusive.total.item() == pytest.approx(binary.total.item(), rel=1e-5)
+
+
+def test_one_against_the_rest_has_a_sigmoid_for_the_background_too():
+    _, maps, target = example(classes=2)
+    target[:, 1] *= 1 - target[:, 0]  # exclusive
+    torch.manual_seed(1)
+    logits = torch.randn(2, 3, 64, 48)
+    config = LossConfig(form="eq1", classes="one-vs-rest")
+    parts = SegmentationLoss(config)(target, logits, maps=maps)
+    codes = (target[:, 0] + 2 * target[:, 1]).long()
+    one_hot = F.one_hot(codes, 3).movedim(-1, 1).float()  # the background first
+    expected = F.binary_cross_entropy_with_logits(logits, one_hot)
+    assert parts.bce.item() == pytest.approx(expected.item())
+    assert parts.dice.item() == pytest.approx(soft_dice(logits.sigmoid()[:, 1:], target).item())
 
 
 # Safe on every mask and map.
@@ -323,7 +337,9 @@ def test_logits_and_target_of_different_sizes_are_an_error(shape):
 def test_softmax_asks_for_a_map_of_the_background():
     _, maps, target = example(classes=2)
     with pytest.raises(ShapeError, match="num_classes=3"):
-        SegmentationLoss(LossConfig(), exclusive=True)(target, torch.zeros(2, 2, 64, 48), maps=maps)
+        SegmentationLoss(LossConfig(classes="softmax"))(
+            target, torch.zeros(2, 2, 64, 48), maps=maps
+        )
 
 
 def test_maps_of_another_block_or_of_none_are_an_error_that_says_what_to_do():

@@ -53,16 +53,16 @@ def test_the_loss_is_as_worked_out_by_hand(batch_mean):
 def test_the_release_adds_up_what_lies_side_by_side():
     # Squares 9 0 | 0 0 | 0 0 | 16 1 | 0 0 | 0 4: distances 3, 0, 0, root of 17, 0, 2.
     expected = 0.25 - 2.5 / math.sqrt(17)
-    assert against_zeros(PAIR, released_reshape=True) == pytest.approx(expected, abs=1e-5)
+    assert against_zeros(PAIR, form="released") == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_release_is_right_for_one_pixel_only():
     torch.manual_seed(0)
     vertical, horizontal = torch.rand(2, 7, 64, 19)
     intended = crossover_loss(vertical, horizontal)
-    assert not torch.isclose(crossover_loss(vertical, horizontal, released_reshape=True), intended)
+    assert not torch.isclose(crossover_loss(vertical, horizontal, form="released"), intended)
     one = (vertical[:1], horizontal[:1])
-    assert torch.equal(crossover_loss(*one, released_reshape=True), crossover_loss(*one))
+    assert torch.equal(crossover_loss(*one, form="released"), crossover_loss(*one))
 
 
 def test_the_loss_agrees_with_the_formula_written_out():
@@ -80,7 +80,7 @@ def test_symmetric_counts_row_11_too():
     vertical = torch.zeros(1, 1, 19)
     vertical[..., 11] = 1.0
     assert against_zeros(vertical) == 0.0
-    assert against_zeros(vertical, symmetric=True) == pytest.approx(1 / 5, abs=1e-5)
+    assert against_zeros(vertical, form="symmetric") == pytest.approx(1 / 5, abs=1e-5)
 
 
 def test_a_larger_batch_of_the_same_pixels_has_the_same_loss():
@@ -112,11 +112,11 @@ def test_the_two_sides_are_alike():
     assert torch.equal(crossover_loss(vertical, horizontal), crossover_loss(horizontal, vertical))
 
 
-@pytest.mark.parametrize("released_reshape", [False, True])
+@pytest.mark.parametrize("form", ["paper", "symmetric", "released"])
 @pytest.mark.parametrize("value", [0.0, 0.3], ids=["dead", "alive"])
-def test_equal_taps_give_zero_with_zero_gradient(released_reshape, value):
+def test_equal_taps_give_zero_with_zero_gradient(form, value):
     taps = [torch.full((4, 8, 19), value, requires_grad=True) for _ in range(2)]
-    loss = crossover_loss(*taps, released_reshape=released_reshape)
+    loss = crossover_loss(*taps, form=form)
     assert loss.item() == 0.0
     for grad in torch.autograd.grad(loss, taps):
         assert torch.equal(grad, torch.zeros_like(grad))
@@ -146,10 +146,8 @@ def test_a_step_downhill_joins_the_middle_and_parts_the_ends():
 def test_gradients_agree_with_finite_differences():
     torch.manual_seed(0)
     taps = [torch.rand(3, 2, 19, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    for released_reshape in (False, True):
-        assert torch.autograd.gradcheck(
-            lambda v, h, r=released_reshape: crossover_loss(v, h, released_reshape=r), taps
-        )
+    for form in ("paper", "symmetric", "released"):
+        assert torch.autograd.gradcheck(lambda v, h, f=form: crossover_loss(v, h, f), taps)
 
 
 @settings(max_examples=50, deadline=None)

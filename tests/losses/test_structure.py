@@ -83,7 +83,10 @@ def test_the_structure_loss_can_be_asked_for_and_not_with_softmax():
     total = SegmentationLoss(config)(target, logits).total
     assert torch.equal(total, structure_loss(logits, target))
     with pytest.raises(UsageError, match=r"loss\.structure weighs pixels of single maps"):
-        SegmentationLoss(config, exclusive=True)
+        SegmentationLoss(config.model_copy(update={"classes": "softmax"}))
+    released = config.model_copy(update={"structure_form": "released"})
+    total = SegmentationLoss(released)(target, logits).total
+    assert torch.equal(total, structure_loss(logits, target, weighted=False))
 
 
 def test_the_structure_loss_needs_neighbours():

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from crosslinknet.checkpoint import random_tensors
 from crosslinknet.data import collate
 from crosslinknet.errors import TrainingError
 from crosslinknet.losses import Parts
@@ -127,7 +126,7 @@ def test_scales_take_turns_over_epochs_too(config):
     sizes = []
     for turn in range(6):
         loop.progress.epoch, loop.progress.batch = divmod(turn, per_epoch)
-        resized, mask = loop_module.rescaled(image, target, loop)
+        resized, mask = loop_module.rescaled(image, target, loop_module.scale_now(loop))
         assert resized.shape == mask.shape
         sizes.append(resized.shape[2])
     assert sizes == [32, 64, 96, 32, 64, 96]
@@ -365,10 +364,8 @@ def test_validation_leaves_weights_and_running_means_alone(config):
     loop = make_loop(config())
     loop.bare.train()
     before = {name: value.clone() for name, value in loop.bare.state_dict().items()}
-    random = random_tensors()
     validate(loop)
     assert_equal_tensors(loop.bare.state_dict(), before)
-    assert_equal_tensors(random_tensors(), random)
     assert loop.bare.training
     assert all(p.grad is None for p in loop.bare.parameters())
 
@@ -412,13 +409,40 @@ def test_the_forecast_counts_smaller_slices_as_cheaper(config, monkeypatch):
     assert "at 32x32 took 1.00 s; expect 2 min" in forecast(loop)  # 30 + 4 x 30 s
 
 
+def test_the_forecast_measures_the_largest_scale_and_counts_all(config, monkeypatch):
+    seconds = iter([0.0, 9.0, 9.0, 13.0])  # a batch at 128x128 takes four seconds
+    loop = make_loop(
+        config("image.size=[64, 64]", "train.epochs=20", "train.scales=[0.5, 1.0, 2.0]")
+    )
+    clock = SimpleNamespace(monotonic=lambda: next(seconds))
+    monkeypatch.setattr(loop_module, "time", clock)
+    # 60 batches, a third of them each at 1/16, 1/4 and all of the measured pixels: 105 s
+    assert "at 128x128 took 4.00 s; expect 2 min" in forecast(loop)
+
+
+def test_what_a_network_draws_follows_from_its_place_in_the_training(config):
+    loop = make_loop(config())
+
+    def draws(epoch: int, batch: int) -> list[float]:
+        loop.progress.epoch, loop.progress.batch = epoch, batch
+        loop_module.seed_batch(loop)
+        return torch.rand(3).tolist()
+
+    places = [(0, 0), (0, 1), (1, 0)]
+    once = [draws(*place) for place in places]
+    torch.rand(7)
+    assert [draws(*place) for place in reversed(places)] == once[::-1]
+    assert once[0] != once[1] != once[2] != once[0]
+    other = make_loop(config("train.seed=1"))
+    loop_module.seed_batch(other)
+    assert torch.rand(3).tolist() != once[0]
+
+
 def test_the_forecast_leaves_no_trace(config):
     loop = make_loop(config())
     before = {name: value.clone() for name, value in loop.bare.state_dict().items()}
-    random = random_tensors()
     forecast(loop)
     assert_equal_tensors(loop.bare.state_dict(), before)
-    assert_equal_tensors(random_tensors(), random)
     assert all(p.grad is None for p in loop.bare.parameters())
     assert not loop.optimizer.optimizer.state
     assert loop.progress.step == loop.progress.batch == 0

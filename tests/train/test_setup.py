@@ -179,7 +179,7 @@ def test_every_parameter_is_optimised_batch_norm_included():
 def test_gaussian_weights_have_the_deviation_of_their_fan_in():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(8, 500, (5, 3)), nn.BatchNorm2d(500), nn.Conv2d(500, 50, 1))
-    start_weights(model, config_of(recipe="paper"))
+    start_weights(model, config_of(recipe="paper"), 0)
     for conv, fan_in in ((model[0], 8 * 15), (model[2], 500)):
         assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / fan_in), rel=0.02)
         assert conv.weight.mean().item() == pytest.approx(0, abs=0.002)
@@ -191,25 +191,28 @@ def test_gaussian_weights_have_the_deviation_of_their_fan_in():
 def test_the_weights_of_the_framework_stay_as_they_are():
     model = nn.Conv2d(3, 4, 3)
     before = model.weight.clone()
-    assert start_weights(model, config_of()) == []
+    assert start_weights(model, config_of(), 0) == []
     assert torch.equal(model.weight, before)
 
 
 # Weights to start from.
 
 
-def with_weights(path) -> Config:
-    return parse_config({"data": {"root": "data"}, "model": {"weights": str(path)}})
+def with_weights(path, classes: int = 1) -> Config:
+    labels = {f"class_{k}": [k] for k in range(1, classes + 1)}
+    data = {"root": "data", "label_map": labels}
+    return parse_config({"data": data, "model": {"weights": str(path)}})
 
 
-def write_weights(path, model: nn.Module) -> None:
-    write_checkpoint(path, prefixed("model", model.state_dict()), {"format": MODEL_FORMAT})
+def write_weights(path, model: nn.Module, classes: int = 1) -> None:
+    info = {"format": MODEL_FORMAT, "model": {"num_classes": classes}}
+    write_checkpoint(path, prefixed("model", model.state_dict()), info)
 
 
 def test_a_training_starts_from_the_weights_of_another(tmp_path):
     source, model = (build_model("crosslink-net", **NARROW) for _ in range(2))
     write_weights(tmp_path / "model.safetensors", source)
-    assert start_weights(model, with_weights(tmp_path / "model.safetensors")) == []
+    assert start_weights(model, with_weights(tmp_path / "model.safetensors"), 0) == []
     for name, value in source.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
 
@@ -219,7 +222,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     model = build_model("crosslink-net", num_classes=3, **NARROW)
     drawn = model.classifier.weight.clone()
     write_weights(tmp_path / "model.safetensors", source)
-    left = start_weights(model, with_weights(tmp_path / "model.safetensors"))
+    left = start_weights(model, with_weights(tmp_path / "model.safetensors", classes=3), 0)
     assert left == ["classifier.weight", "classifier.bias"]
     assert torch.equal(model.classifier.weight, drawn)
     assert torch.equal(model.centre.conv.weight, source.centre.conv.weight)
@@ -229,16 +232,35 @@ def test_weights_of_another_network_are_refused(tmp_path):
     write_weights(tmp_path / "model.safetensors", build_model("unet5", widths=[4, 4, 4, 4, 4]))
     model = build_model("crosslink-net", **NARROW)
     with pytest.raises(
-        DataError, match=r"model\.safetensors is of another network: \d+ of 650 tensors"
+        DataError,
+        match=r"model\.safetensors is of another network than this one \(missing: stages\.",
     ):
-        start_weights(model, with_weights(tmp_path / "model.safetensors"))
+        start_weights(model, with_weights(tmp_path / "model.safetensors"), 0)
+
+
+def test_weights_that_fit_by_half_are_refused(tmp_path):
+    """Another width: every name is there, few of the shapes are."""
+    write_weights(tmp_path / "model.safetensors", build_model("crosslink-net", **NARROW))
+    model = build_model("crosslink-net", widths=[2, 4, 4, 4, 8], attention_blocks=[3])
+    with pytest.raises(DataError, match=r"of another shape: stages\.4\.\S+ \(4, 4, 5, 3\) instead"):
+        start_weights(model, with_weights(tmp_path / "model.safetensors"), 0)
+
+
+def test_heads_of_classes_are_drawn_anew_wherever_they_are(tmp_path):
+    source, model = (build_model("inf-net", num_classes=k, width=4) for k in (1, 2))
+    write_weights(tmp_path / "model.safetensors", source)
+    left = start_weights(model, with_weights(tmp_path / "model.safetensors", classes=2), 0)
+    assert {name.split(".")[0] for name in left} == {
+        "decoder", "edge", "reverse4", "reverse3", "reverse2",
+    }  # fmt: skip
+    assert torch.equal(model.guide[0][0].weight, source.guide[0][0].weight)
 
 
 def test_a_training_starts_from_a_released_checkpoint(tmp_path):
     state = published_state()
     torch.save(state, tmp_path / "net.pth")
     model = build_model("crosslink-net", widths=list(PUBLISHED_WIDTHS), attention_blocks=[3])
-    assert start_weights(model, with_weights(tmp_path / "net.pth")) == []
+    assert start_weights(model, with_weights(tmp_path / "net.pth"), 0) == []
     assert torch.equal(model.centre.conv.weight, state["center.conv.weight"])
     assert torch.equal(model.classifier.bias, state["classify.bias"])
 
@@ -246,7 +268,7 @@ def test_a_training_starts_from_a_released_checkpoint(tmp_path):
 def test_a_released_checkpoint_is_taken_by_its_own_rules(tmp_path):
     torch.save({"center.conv.weight": torch.ones(1)}, tmp_path / "net.pth")
     with pytest.raises(DataError, match=r"net\.pth has no batch norm entries"):
-        start_weights(build_model("crosslink-net", **NARROW), with_weights(tmp_path / "net.pth"))
+        start_weights(build_model("crosslink-net", **NARROW), with_weights(tmp_path / "net.pth"), 0)
 
 
 # Network, memory order, devices.
@@ -254,7 +276,7 @@ def test_a_released_checkpoint_is_taken_by_its_own_rules(tmp_path):
 
 def test_attention_heads_are_built_where_the_loss_uses_them(config):
     run = open_run(config())
-    assert model_spec(run, SegmentationLoss(run.config.loss)) == {
+    assert model_spec(run, SegmentationLoss(run.config.loss), 0) == {
         "name": "unet5",
         "in_channels": 1,
         "num_classes": 2,
@@ -262,13 +284,14 @@ def test_attention_heads_are_built_where_the_loss_uses_them(config):
         "widths": [4, 4, 8, 8, 16],
     }
     plain = config("loss.attention=0", "loss.bce=0.8", "loss.dice=0.2", out="plain")
-    spec = model_spec(open_run(plain), SegmentationLoss(plain.loss))
+    spec = model_spec(open_run(plain), SegmentationLoss(plain.loss), 0)
     assert spec["attention_blocks"] == []
 
 
 def test_exclusive_classes_get_a_map_of_the_background(config):
-    run = open_run(config())
-    assert model_spec(run, SegmentationLoss(run.config.loss, exclusive=True))["num_classes"] == 3
+    for classes, maps in (("sigmoid", 2), ("softmax", 3), ("one-vs-rest", 3)):
+        run = open_run(config(f"loss.classes={classes}", out=classes))
+        assert model_spec(run, SegmentationLoss(run.config.loss), 0)["num_classes"] == maps
 
 
 def test_channels_last_changes_the_order_in_memory_and_no_value():

@@ -528,7 +528,8 @@ def test_classes_that_the_weights_do_not_know_are_warned_about(config, uninterru
 def test_weights_of_a_run_with_another_loss_may_lack_the_heads(config, phantoms, tmp_path):
     model = build_model("unet5", num_classes=2, widths=[4, 4, 8, 8, 16])
     path = tmp_path / "plain.safetensors"
-    write_checkpoint(path, prefixed("model", model.state_dict()), {"format": MODEL_FORMAT})
+    info = {"format": MODEL_FORMAT, "model": {"name": "unet5", "num_classes": 2}}
+    write_checkpoint(path, prefixed("model", model.state_dict()), info)
     console = Recorder()
     train_tiny(config(f"model.weights={path}", "train.epochs=1"), console)
     assert "heads.0.0.conv.weight" in console.warned[0]
@@ -567,8 +568,8 @@ def close_and_tell(it):
     (config.run / f"rank{it.fabric.global_rank}").write_text(hashlib.sha256(values).hexdigest())
     return better
 
-def spoil(it, batch):
-    parts = forward(it, batch)
+def spoil(it, batch, scale):
+    parts = forward(it, batch, scale)
     if it.fabric.global_rank == 1 and it.progress.step == 1:
         parts.total.data.fill_(float("nan"))
         (config.run / "spoiled").write_text(batch.names[0])
@@ -618,9 +619,14 @@ def test_a_number_that_is_none_in_the_other_process_is_named_and_stops_both(phan
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_processes_report_once_and_go_on_after_ctrl_c(phantoms, tmp_path):
-    """As the console script does it; Ctrl-C reaches every process of a terminal."""
+@pytest.mark.parametrize("network", [(), ("model.name=crossover-net", "model.options.pixels=4")])
+def test_two_processes_report_once_and_go_on_after_ctrl_c(phantoms, tmp_path, network):
+    """As the console script does it; Ctrl-C reaches every process of a terminal.
+
+    Crossover-Net draws pixels, others in each process.
+    """
     settings = ("train.devices=2", "train.batch_size=1", "image.size=[64, 64]", "train.epochs=12")
+    settings += network
     write_text(tmp_path / "exp.yaml", to_yaml(tiny_config(phantoms, tmp_path / "runs", *settings)))
     fold = tmp_path / "runs" / "tiny" / "fold_0"
     last = fold / "checkpoints" / "last.safetensors"

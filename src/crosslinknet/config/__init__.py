@@ -7,7 +7,13 @@ Order: recipes.py, section.py, of_data.py, of_training.py, of_results.py, whole.
 
 from crosslinknet.config.of_data import WINDOWS, DataConfig, ImageConfig, SplitConfig
 from crosslinknet.config.of_results import EvaluateConfig, OutputConfig, PredictConfig
-from crosslinknet.config.of_training import AugmentConfig, LossConfig, ModelConfig, TrainConfig
+from crosslinknet.config.of_training import (
+    AugmentConfig,
+    LossConfig,
+    ModelConfig,
+    SemiConfig,
+    TrainConfig,
+)
 from crosslinknet.config.recipes import ATTENTIVE, PUBLISHED, RECIPES, decided_keys
 from crosslinknet.config.text import (
     data_at,
@@ -34,6 +40,7 @@ __all__ = [
     "ModelConfig",
     "OutputConfig",
     "PredictConfig",
+    "SemiConfig",
     "SplitConfig",
     "TrainConfig",
     "data_at",

@@ -61,6 +61,11 @@ class PredictConfig(Section):
     batch_size: int = Field(8, ge=1, description="slices at a time")
     flip: bool = Field(False, description="average with the mirrored slice; doubles the time")
     probabilities: bool = Field(False, description="also write probabilities")
+    stretch: bool = Field(
+        False,
+        description="stretch the probabilities of each slice and class to 0..1, as Inf-Net was "
+        "tested: every slice then shows something",
+    )
 
 
 class OutputConfig(Section):

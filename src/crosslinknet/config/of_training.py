@@ -1,4 +1,4 @@
-"""Sections about what is trained: model, loss, augment, train.
+"""Sections about what is trained: model, loss, augment, train, semi.
 
 Defaults are those of the recipe ``practical``. Order: as a run goes through them.
 """
@@ -17,6 +17,7 @@ DECIDED_ELSEWHERE = {  # options of a network that follow from other keys
     "num_classes": "data.label_map and loss.classes",
     "attention_blocks": "loss.blocks and loss.attention",
     "exclusive": "loss.classes",
+    "first": "model.first",
 }
 
 
@@ -29,6 +30,11 @@ class ModelConfig(Section):
     )
     weights: Path | None = Field(
         None, description="start from these weights (.safetensors, or released .pth)"
+    )
+    first: Path | None = Field(
+        None,
+        description="folder of a finished run with these folds: its networks look first, and what "
+        "they find is a second input of this one (inf-net-stage)",
     )
 
     @field_validator("options")
@@ -55,6 +61,16 @@ class LossConfig(Section):
     )
     edge: float = Field(1.0, ge=0, description="weight of the contour's cross-entropy (inf-net)")
     crossover: float = Field(1.0, ge=0, description="weight of Crossover-Net's loss of patch pairs")
+    structure_form: Literal["weighted", "released"] = Field(
+        "weighted",
+        description="cross-entropy of structure: weighted, as printed, or its plain mean, which "
+        "the released code takes",
+    )
+    crossover_form: Literal["paper", "symmetric", "released"] = Field(
+        "paper",
+        description="crossover: as printed, with common rows around the centre, or with the "
+        "released code's reshape",
+    )
     form: Literal["eq1", "pairwise", "released"] = Field(
         "pairwise",
         description="attention loss: eq1 (the paper), pairwise (mean of three correlations), "
@@ -66,8 +82,10 @@ class LossConfig(Section):
     dice_smooth: Literal["denominator", "both"] = Field(
         "denominator", description="Eq. (4) as printed, or smoothed above and below the line"
     )
-    classes: Literal["auto", "sigmoid", "softmax"] = Field(
-        "auto", description="sigmoid: one map per class; softmax: exclusive classes; auto: sigmoid"
+    classes: Literal["auto", "sigmoid", "softmax", "one-vs-rest"] = Field(
+        "auto",
+        description="sigmoid: one map per class; softmax: exclusive classes; one-vs-rest: too, "
+        "but a sigmoid for each and for the background, the largest wins; auto: sigmoid",
     )
 
     @field_validator("blocks")
@@ -82,6 +100,11 @@ class LossConfig(Section):
         if self.form != "released" and self.bce + self.dice + self.structure == 0:
             raise ValueError("bce, dice and structure are 0: nothing would train the output")
         return self
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a pixel has one class; then a map of the background stands before the classes."""
+        return self.classes in ("softmax", "one-vs-rest")
 
 
 class AugmentConfig(Section):
@@ -202,3 +225,20 @@ class TrainConfig(Section):
                 "and the last stage must have size 1"
             )
         return stages
+
+
+class SemiConfig(Section):
+    """Images without masks that take part in the training; see docs/training.md."""
+
+    unlabelled: Path | None = Field(
+        None, description="folder, file or pattern of images without masks; null: none take part"
+    )
+    group: int = Field(5, ge=1, description="images that get maps before the next fine-tuning")
+    epochs: int = Field(9, ge=1, description="epochs of the fine-tuning after each group")
+    lr: float = Field(3e-4, gt=0, description="constant learning rate of that fine-tuning")
+    batch_size: int | None = Field(
+        None, ge=1, description="slices per step of it; null: train.batch_size"
+    )
+    binarise: bool = Field(
+        False, description="learn from masks; false: from maps of probabilities in 256 steps"
+    )

@@ -14,6 +14,16 @@ ATTENTIVE = (
     "unet5",
 )  # whose blocks can feed the attention loss of Eq. (1)
 
+DEEP = ("unet++", "dynunet")  # have auxiliary outputs with the option deep_supervision
+
+GIVES = {  # term of the loss: networks that give what it looks at
+    "sides": ("spnet", "inf-net", *DEEP),
+    "edge": ("inf-net",),
+    "crossover": ("crossover-net",),
+}
+
+SECOND_STAGES = ("inf-net-stage",)  # nothing without ``model.first``
+
 NO_ATTENTION: Values = {"loss": {"bce": 0.8, "dice": 0.2, "attention": 0.0}}  # 0.4 to 0.1, as ever
 
 PAPER: dict[str, Any] = {  # Section IV-B; epochs from the released code. Decision D12
@@ -70,12 +80,13 @@ PUBLISHED: dict[str, Values] = {
         | {"schedule": "step", "clip_value": 0.5, "scales": [0.75, 1.0, 1.25]},
         "loss": {"structure": 1.0, "bce": 0.0, "dice": 0.0},
         "augment": {"preset": "none"},
+        "semi": {"epochs": 27, "batch_size": 16},  # 9 epochs, each batch at three scales
     },
     "inf-net-stage": {  # Fan et al., 2020
         "train": _PLAIN
         | {"optimizer": "sgd", "momentum": 0.7, "nesterov": False, "lr": 0.01}
         | {"batch_size": 16, "epochs": 200},
-        "loss": {"bce": 1.0, "dice": 0.0},
+        "loss": {"bce": 1.0, "dice": 0.0, "classes": "one-vs-rest"},
         "augment": {"preset": "none"},
     },
     "crossover-net": {  # Yu et al., 2021: 200 patches a step, 454,000 patches an epoch

@@ -13,7 +13,13 @@ from crosslinknet.config.whole import Config
 from crosslinknet.errors import UsageError, suggest
 
 # Keys that hold a path outside the data set.
-FILES = (("data", "root"), ("split", "file"), ("model", "weights"))
+FILES = (
+    ("data", "root"),
+    ("split", "file"),
+    ("model", "weights"),
+    ("model", "first"),
+    ("semi", "unlabelled"),
+)
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -63,14 +69,13 @@ def parse_config(content: dict[str, Any], source: str = "config") -> Config:
         )
     except ValidationError as error:
         raise UsageError(_explain(error, source)) from error
-    data = config.data.model_copy(update={"root": config.data.root.resolve()})
-    split = config.split
-    if split.file is not None:
-        split = split.model_copy(update={"file": split.file.resolve()})
-    model = config.model
-    if model.weights is not None:
-        model = model.model_copy(update={"weights": model.weights.resolve()})
-    return config.model_copy(update={"data": data, "split": split, "model": model})
+    for section, key in FILES:
+        values = getattr(config, section)
+        path: Path | None = getattr(values, key)
+        if path is not None:
+            absolute = values.model_copy(update={key: path.resolve()})
+            config = config.model_copy(update={section: absolute})
+    return config
 
 
 def data_at(place: Path) -> dict[str, Any]:
@@ -241,7 +246,7 @@ def _forget_recipe(content: dict[str, Any], settings: tuple[str, ...]) -> None:
                 if isinstance(model, dict) and isinstance(model.get("options"), dict):
                     model["options"].pop(option, None)
     if other != network:
-        _forget(content, "model", ("options", "weights"))
+        _forget(content, "model", ("options", "weights", "first"))
         if (network in ATTENTIVE) != (other in ATTENTIVE):
             _forget(content, "loss", ("bce", "dice", "attention"))
 

@@ -7,8 +7,21 @@ from pydantic import model_validator
 
 from crosslinknet.config.of_data import DataConfig, ImageConfig, SplitConfig
 from crosslinknet.config.of_results import EvaluateConfig, OutputConfig, PredictConfig
-from crosslinknet.config.of_training import AugmentConfig, LossConfig, ModelConfig, TrainConfig
-from crosslinknet.config.recipes import ATTENTIVE, PUBLISHED, defaults_of
+from crosslinknet.config.of_training import (
+    AugmentConfig,
+    LossConfig,
+    ModelConfig,
+    SemiConfig,
+    TrainConfig,
+)
+from crosslinknet.config.recipes import (
+    ATTENTIVE,
+    DEEP,
+    GIVES,
+    PUBLISHED,
+    SECOND_STAGES,
+    defaults_of,
+)
 from crosslinknet.config.section import Section
 
 
@@ -22,6 +35,7 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    semi: SemiConfig = SemiConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     predict: PredictConfig = PredictConfig()
     output: OutputConfig = OutputConfig()
@@ -70,6 +84,30 @@ class Config(Section):
             raise ValueError(
                 f"loss.attention is {self.loss.attention:g}, but {self.model.name} has no "
                 f"attention heads; {', '.join(ATTENTIVE)} have. Set loss.attention to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _terms_have_outputs(self) -> Self:
+        """A weight that is written and other than usual must weigh something."""
+        for term, networks in GIVES.items():
+            weight = getattr(self.loss, term)
+            name, deep = self.model.name, self.model.options.get("deep_supervision", False)
+            gives = name in networks and (deep or name not in DEEP)
+            if weight != 1.0 and name in PUBLISHED and not gives:
+                needed = " (with model.options.deep_supervision)" if name in networks else ""
+                raise ValueError(
+                    f"loss.{term} is {weight:g}, but {name} gives nothing that it would weigh; "
+                    f"{', '.join(networks)} do{needed}. Leave it at 1"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _second_stages_have_a_first(self) -> Self:
+        if self.model.name in SECOND_STAGES and self.model.first is None:
+            raise ValueError(
+                f"{self.model.name} looks at an image and at what another network found in it; "
+                "train that one first, inf-net say, and name its run: model.first=runs/NAME"
             )
         return self
 

@@ -13,6 +13,7 @@ import torch
 from crosslinknet.config import Config, ModelConfig, TrainConfig, decided_keys, to_dict
 from crosslinknet.errors import UsageError
 from crosslinknet.evaluate import Scores, check_settings, evaluate_fold, summarise
+from crosslinknet.experiments.semi import find_unlabelled, train_semi
 from crosslinknet.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from crosslinknet.labels import label_table
 from crosslinknet.predict import load, mask_path, predict_to_folder
@@ -41,7 +42,7 @@ def run(config: Config, resume: bool = False, console: Console | None = None) ->
     console = console or Console()
     job = begin(config, None, resume, console)
     for fold in range(len(job.splits.folds)):
-        train_fold(job, fold, resume, console)
+        train(job, fold, resume, console)
         predict_fold(job, fold, console)
     return summarise_run(job)
 
@@ -60,9 +61,17 @@ def run_fold(
     console = console or Console()
     begun = (config.run / "manifest.json").exists()
     job = begin(config, fold, resume or begun, console)
-    train_fold(job, fold, resume, console)
+    train(job, fold, resume, console)
     predict_fold(job, fold, console)
     return summarise_run(job)
+
+
+def train(job: Run, fold: int, resume: bool, console: Console) -> Path:
+    """Train a fold, with the images that have no masks where there are any; gives its weights."""
+    unlabelled = find_unlabelled(job)
+    if unlabelled:
+        return train_semi(job, fold, unlabelled, resume, console)
+    return train_fold(job, fold, resume, console)
 
 
 def begin(config: Config, fold: int | None, resume: bool, console: Console) -> Run:
@@ -75,29 +84,32 @@ def begin(config: Config, fold: int | None, resume: bool, console: Console) -> R
             f"fold {fold} does not exist; this run has folds 0 to {len(job.splits.folds) - 1}."
         )
     announce(job, console)
-    check_network(job)
-    folds = job.splits.folds if fold is None else (job.splits.folds[fold],)
+    numbers = range(len(job.splits.folds)) if fold is None else (fold,)
+    check_network(job, numbers)
+    folds = [job.splits.folds[number] for number in numbers]
     ids = {name for part in folds for name in (*part.train, *part.validation, *part.test)}
     console.say(f"reading {len(ids)} cases")
     job.cached(tuple(sorted(ids)))
+    find_unlabelled(job)
     for split in folds:
         check_training(job, split)
     return open_run(config, resume)
 
 
 def check_classes(config: Config) -> None:
-    """Refuse softmax, in which one pixel has one class, for classes that share mask values.
+    """Refuse exclusive classes, of which a pixel has one, where they share mask values.
 
     Raises:
-        UsageError: ``loss.classes`` is softmax and classes of ``data.label_map`` overlap.
+        UsageError: ``loss.classes`` is softmax or one-vs-rest and classes of ``data.label_map``
+            overlap.
     """
     table = label_table(config.data.label_map)
     shared = np.flatnonzero(table.member.sum(axis=1) > 1)
-    if config.loss.classes == "softmax" and shared.size:
+    if config.loss.exclusive and shared.size:
         code = int(shared[0])
         names = [name for name, has in zip(table.classes, table.member[code], strict=True) if has]
         raise UsageError(
-            f"loss.classes is softmax, which gives a pixel one class, but mask value "
+            f"loss.classes is {config.loss.classes}: a pixel has one class, but mask value "
             f"{table.values[code - 1]} belongs to {' and '.join(names)} in data.label_map. Set "
             "loss.classes: sigmoid, or give every mask value to one class."
         )
@@ -137,7 +149,7 @@ def announce(job: Run, console: Console) -> None:
     own = Config(
         data=config.data,
         split=config.split,
-        model=ModelConfig(name=config.model.name),
+        model=ModelConfig(name=config.model.name, first=config.model.first),
         train=TrainConfig(recipe=config.train.recipe),
     )
     changed = [

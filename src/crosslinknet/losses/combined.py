@@ -41,13 +41,15 @@ class SegmentationLoss:
     """Eq. (2) for binary, multi-label and exclusive classes, always computed in float32.
 
     Args:
-        config: weights and form.
-        exclusive: softmax over background and classes; otherwise one sigmoid per class.
+        config: weights and forms; ``classes`` says what a map of logits stands for.
+
+    Attributes:
+        exclusive: a map of the background stands before those of the classes.
     """
 
-    def __init__(self, config: LossConfig, exclusive: bool = False) -> None:
+    def __init__(self, config: LossConfig) -> None:
         self.config = config
-        self.exclusive = exclusive
+        self.exclusive = config.exclusive
         self.weights = (config.bce, config.dice, config.attention)
         if config.form == "released":
             self.weights = RELEASED_WEIGHTS
@@ -56,10 +58,10 @@ class SegmentationLoss:
                 f"the attention loss has weight {self.weights[2]:g}, but loss.blocks is empty. "
                 "Name a block, such as 3, or set loss.attention to 0."
             )
-        if config.structure > 0 and exclusive:
+        if config.structure > 0 and config.classes == "softmax":
             raise UsageError(
                 "loss.structure weighs pixels of single maps, loss.classes is softmax. Use "
-                "loss.classes: sigmoid, or set loss.structure to 0."
+                "loss.classes: sigmoid or one-vs-rest, or set loss.structure to 0."
             )
         if abs(sum(self.weights) + config.structure - 1) > 1e-6:
             warnings.warn(
@@ -88,7 +90,7 @@ class SegmentationLoss:
 
         Args:
             mask: (B, K, H, W) in [0, 1], one map per class without the background.
-            logits: (B, K, H, W); with softmax (B, 1 + K, H, W), map 0 being the background.
+            logits: (B, K, H, W); of exclusive classes (B, 1 + K, H, W), the background first.
             target: what ``logits`` should be, where the network chose pixels; None: the mask.
             maps: scores per attention block and branch.
             sides: further logits of the mask.
@@ -127,7 +129,9 @@ class SegmentationLoss:
             if edge is not None and self.config.edge > 0:
                 total = total + self.config.edge * bce(edge.float(), contour(self._all(mask)))
             if taps is not None and self.config.crossover > 0:
-                total = total + self.config.crossover * crossover_loss(*(t.float() for t in taps))
+                vertical, horizontal = (tap.float() for tap in taps)
+                pairs = crossover_loss(vertical, horizontal, self.config.crossover_form)
+                total = total + self.config.crossover * pairs
         return Parts(total, cross.detach(), dice.detach(), attention.detach(), valid)
 
     def _check(self, logits: Tensor, target: Tensor) -> None:
@@ -148,19 +152,22 @@ class SegmentationLoss:
 
     def _of_logits(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted sum of the terms that look at logits; cross-entropy and Dice unweighted."""
-        if self.exclusive:
-            cross = softmax_cross_entropy(logits, self._all(target))
-            probs = torch.softmax(logits, dim=1)[:, 1:]
+        every = self._all(target)
+        if self.config.classes == "softmax":
+            cross = softmax_cross_entropy(logits, every)
+            probs = torch.softmax(logits, dim=1)
         else:
-            cross = bce(logits, target)
+            cross = bce(logits, every)
             probs = torch.sigmoid(logits)
+        probs = probs[:, 1:] if self.exclusive else probs
         if self.config.form == "released":
             dice = released_dice(probs, target)
         else:
             dice = soft_dice(probs, target, smooth=self.config.dice_smooth)
         total = self.weights[0] * cross + self.weights[1] * dice
         if self.config.structure > 0:
-            total = total + self.config.structure * structure_loss(logits, target)
+            weighted = self.config.structure_form == "weighted"
+            total = total + self.config.structure * structure_loss(logits, every, weighted=weighted)
         return total, cross, dice
 
     def _of_maps(self, maps: Sequence[Sequence[Tensor]], mask: Tensor) -> tuple[Tensor, int]:

@@ -4,6 +4,8 @@ Source: Yu et al., "Crossover-Net", Pattern Recognition 2021, and its released c
 C (consistency) and S (specificity). Order: common_rows, special_rows, crossover_loss.
 """
 
+from typing import Literal
+
 from torch import Tensor
 
 from crosslinknet.errors import ShapeError
@@ -47,9 +49,8 @@ def special_rows(length: int) -> list[int]:
 def crossover_loss(
     vertical: Tensor,
     horizontal: Tensor,
+    form: Literal["paper", "symmetric", "released"] = "paper",
     *,
-    symmetric: bool = False,
-    released_reshape: bool = False,
     batch_mean: bool = True,
 ) -> Tensor:
     """C + S: the scaled distance of the taps, mean over common rows minus mean over special rows.
@@ -60,10 +61,10 @@ def crossover_loss(
     Args:
         vertical: features of the vertical patches, (N, C, L), float32.
         horizontal: of the horizontal patches of the same pixels, same shape.
-        symmetric: take common rows around the centre, see ``common_rows``.
-        released_reshape: as the released code, which reshapes a batch where it means to transpose
-            it: a distance is then taken over N values that follow each other in memory, whatever
-            their pixel, feature and row. With one pixel the two are the same.
+        form: paper; symmetric, with common rows around the centre, see ``common_rows``; released,
+            as the code, which reshapes a batch where it means to transpose it: a distance is then
+            taken over N values that follow each other in memory, whatever their pixel, feature
+            and row. With one pixel paper and released are the same.
         batch_mean: distance as root of the mean over the batch; False: of the sum, as published.
             The scaling takes the factor out again: the two differ only in the weight of ``TINY``.
 
@@ -86,12 +87,12 @@ def crossover_loss(
         )
     count, _, length = vertical.shape
     squared = (vertical - horizontal).square()  # (N, C, L)
-    if released_reshape:
+    if form == "released":
         squared = squared.reshape(-1, count).T.reshape(squared.shape)
     summed = squared.mean(dim=0) if batch_mean else squared.sum(dim=0)  # (C, L)
     distance = (summed + TINY**2).sqrt()
     low, high = distance.amin(), distance.amax()
     scaled = (distance - low) / (high - low + TINY)
-    consistency = scaled[:, list(common_rows(length, symmetric))].mean()
+    consistency = scaled[:, list(common_rows(length, form == "symmetric"))].mean()
     specificity = -scaled[:, special_rows(length)].mean()
     return consistency + specificity

@@ -25,6 +25,7 @@ from crosslinknet.models.inf_net import InfNet
 from crosslinknet.models.inf_net_stage import MultiClassStage
 from crosslinknet.models.own import allow_code, check_contract, load_class, own_class
 from crosslinknet.models.spnet import SPNet
+from crosslinknet.models.staged import Staged
 from crosslinknet.models.unet import UNet
 from crosslinknet.models.unet5 import UNet5
 
@@ -33,6 +34,7 @@ __all__ = [
     "VARIANTS",
     "Model",
     "Outputs",
+    "Staged",
     "allow_code",
     "build_model",
     "builder",
@@ -81,6 +83,8 @@ MODELS: dict[str, Model] = {
     "dynunet": Model(f"{_HERE}.dynunet:DynUNet", 2, "Isensee et al., 2021 (nnU-Net, 2D)"),
 }
 
+_OURS = frozenset(MODELS)  # what comes later is held to the contract when it is built
+
 # What ``xln models`` lists for a model: the choices that change its parameters.
 _FAMILIES = [{"family": "table3"}, {"family": "text"}]
 VARIANTS: dict[str, list[dict[str, str]]] = {
@@ -96,13 +100,21 @@ VARIANTS: dict[str, list[dict[str, str]]] = {
 }
 
 
-def build_model(name: str, in_channels: int = 1, num_classes: int = 1, **options: Any) -> nn.Module:
+def build_model(
+    name: str,
+    in_channels: int = 1,
+    num_classes: int = 1,
+    first: dict[str, Any] | None = None,
+    **options: Any,
+) -> nn.Module:
     """Build a network by name.
 
     Args:
         name: a key of ``MODELS``, or "package.module:Class" of your own after ``allow_code()``.
         in_channels: channels of the image.
         num_classes: number of logit maps.
+        first: of a network that looks first (``Staged``): ``model``, arguments of this function,
+            and ``classes``, as ``loss.classes`` of its training.
         options: of the model: ``preset`` (crosslink-net), ``family`` (the ablations), ``widths``,
             ``backbone`` (spnet, inf-net), ...
 
@@ -122,6 +134,9 @@ def build_model(name: str, in_channels: int = 1, num_classes: int = 1, **options
             f"model {name!r} was asked for {in_channels} channels in and {num_classes} classes; "
             "it needs at least one of each."
         )
+    if first is not None:
+        second = build_model(name, 2 * in_channels, num_classes, **options)
+        return Staged(build_model(**first["model"]), second, first["classes"])
     build = builder(name)
     try:
         model = build(in_channels=in_channels, num_classes=num_classes, **options)
@@ -131,7 +146,7 @@ def build_model(name: str, in_channels: int = 1, num_classes: int = 1, **options
         raise UsageError(
             f"model {name!r} cannot be built with {options}: {' '.join(unknown) or error}"
         ) from error
-    if name not in MODELS:
+    if name not in _OURS:
         check_contract(model, name, in_channels, num_classes)
     return model
 

@@ -2,8 +2,8 @@
 
 ``model(x)`` takes an image (B, in_channels, H, W) of any size and gives logits (B, num_classes, H,
 W). What training needs beyond them comes from a second method, ``forward_for_loss(x, target)``; a
-network without such needs leaves it out. Order: Outputs, then the image: its shape, and sizes that
-a network cannot take as they are.
+network without such needs leaves it out. Order: Outputs, what logits mean, then the image: its
+shape, and sizes that a network cannot take as they are.
 """
 
 from typing import NamedTuple
@@ -37,6 +37,25 @@ class Outputs(NamedTuple):
     side_weights: tuple[float, ...] = ()
     edge: Tensor | None = None
     taps: tuple[Tensor, Tensor] | None = None
+
+
+def probabilities(logits: Tensor, classes: str) -> Tensor:
+    """Logits to probabilities of the classes without the background, (B, K, H, W).
+
+    Args:
+        logits: (B, K, H, W); of exclusive classes (B, 1 + K, H, W), the background first.
+        classes: as ``loss.classes``. ``one-vs-rest`` gives the sigmoids as shares of their sum, so
+            that the largest of them is the class.
+
+    >>> probabilities(torch.zeros(1, 3, 1, 1), "one-vs-rest").flatten().tolist()
+    [0.3333333432674408, 0.3333333432674408]
+    """
+    if classes == "softmax":
+        return torch.softmax(logits, dim=1)[:, 1:]
+    probs = torch.sigmoid(logits)
+    if classes == "one-vs-rest":
+        return (probs / probs.sum(dim=1, keepdim=True))[:, 1:]
+    return probs
 
 
 def check_image(x: Tensor, in_channels: int) -> tuple[int, int]:

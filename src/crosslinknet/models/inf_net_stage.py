@@ -2,7 +2,7 @@
 
 Source: Fan et al., Inf-Net, TMI 2020, multi-class labelling. A bilinear U-Net; its channels are the
 image three times and the map of the first stage three times, its logits ground-glass,
-consolidation and background. Order: Double, MultiClassStage.
+consolidation and background; ``Staged`` brings the two together. Order: Double, MultiClassStage.
 """
 
 import torch

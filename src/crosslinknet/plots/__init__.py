@@ -15,7 +15,7 @@ from crosslinknet.plots.charts import (
     size_scatter,
 )
 from crosslinknet.plots.comparison import differences, method_values, places, rank_axis
-from crosslinknet.plots.slices import attention_panel, overlay, region_of_interest
+from crosslinknet.plots.slices import attention_panel, overlay, pseudo_labels, region_of_interest
 from crosslinknet.plots.style import PALETTE, PREDICTION, REFERENCE, save, svg
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "method_values",
     "overlay",
     "places",
+    "pseudo_labels",
     "rank_axis",
     "region_of_interest",
     "reliability",

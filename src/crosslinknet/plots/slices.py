@@ -1,9 +1,10 @@
 """Slices with outlines, and attention maps.
 
-Order: overlay, attention, the part of interest, then how pictures and outlines are drawn.
+Order: overlay, attention, labels of a network, the part of interest, then how pictures and
+outlines are drawn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,27 @@ def attention_panel(
         here.set_title(title, fontsize=8, color=PALETTE["ink"], pad=4)
     for number, here in enumerate(axes):
         _outline(here, mask, REFERENCE, "solid", 1.1, f"target-{number}")
+    return figure
+
+
+def pseudo_labels(images: Sequence[Values], masks: Sequence[Mask]) -> "Figure":
+    """Slices side by side with the outlines of what a network found in them.
+
+    Args:
+        images: (H, W) grey, in 0..1, of one shape.
+        masks: (K, H, W) each.
+    """
+    columns = min(6, len(images))
+    rows = -(-len(images) // columns)
+    figure = empty_figure(1.5 * columns, 1.5 * rows * images[0].shape[0] / images[0].shape[1])
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.02, hspace=0.02)
+    for axes in every:
+        axes.set_axis_off()
+    for axes, image, mask in zip(every, images, masks, strict=False):
+        _show(axes, image, (slice(0, image.shape[0]), slice(0, image.shape[1])))
+        for number, one in enumerate(mask):
+            _outline(axes, one, PREDICTION, "solid", _widths(number), f"pred-{number}")
     return figure
 
 

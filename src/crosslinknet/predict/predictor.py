@@ -22,15 +22,11 @@ from crosslinknet.errors import DataError, ShapeError, SystemProblem
 from crosslinknet.geometry import Grid, place
 from crosslinknet.labels import LabelTable, decode, label_table, to_values
 from crosslinknet.models import build_model
+from crosslinknet.models.contract import probabilities
 from crosslinknet.preprocess import fit_image, normalise, unfit
 from crosslinknet.readers import (
     read_case,
 )
-
-
-def class_probabilities(logits: Tensor, exclusive: bool) -> Tensor:
-    """Logits to probabilities of the foreground classes (B, K, H, W)."""
-    return torch.softmax(logits, dim=1)[:, 1:] if exclusive else torch.sigmoid(logits)
 
 
 @torch.inference_mode()
@@ -45,10 +41,10 @@ def predict_batch(models: Sequence[nn.Module], images: Tensor, config: Config) -
     Returns:
         (B, K, H, W), float32.
     """
-    exclusive = config.loss.classes == "softmax"
 
     def forward(x: Tensor) -> Tensor:
-        return torch.stack([class_probabilities(m(x), exclusive) for m in models]).mean(dim=0)
+        each = [probabilities(model(x), config.loss.classes) for model in models]
+        return torch.stack(each).mean(dim=0)
 
     def tiled(x: Tensor) -> Tensor:
         if config.image.fit != "crop":
@@ -63,7 +59,11 @@ def predict_batch(models: Sequence[nn.Module], images: Tensor, config: Config) -
     probs = tiled(images)
     if config.predict.flip:
         probs = (probs + tiled(images.flip(-1)).flip(-1)) / 2
-    return probs.float()
+    probs = probs.float()
+    if config.predict.stretch:
+        low, high = probs.amin(dim=(2, 3), keepdim=True), probs.amax(dim=(2, 3), keepdim=True)
+        probs = (probs - low) / (high - low + 1e-8)
+    return probs
 
 
 def probability_scores(probs: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
@@ -74,7 +74,7 @@ def probability_scores(probs: NDArray[np.float32], config: Config) -> NDArray[np
     """
     p = np.clip(probs, 1e-7, 1 - 1e-7)
     rest = 1 - p
-    if config.loss.classes == "softmax":
+    if config.loss.exclusive:
         rest = np.clip(1 - probs.sum(axis=0, keepdims=True), 1e-7, 1)
     t = config.predict.threshold
     scores: NDArray[np.float32] = np.log(p / rest) - np.float32(np.log(t / (1 - t)))

@@ -246,8 +246,8 @@ def both(material: Material) -> str:
 
 
 def overlapping(material: Material) -> str:
-    exclusive = material.config.loss.classes == "softmax"
-    return "classes exclude each other" if exclusive else "classes may overlap (sigmoid)"
+    loss = material.config.loss
+    return "classes exclude each other" if loss.exclusive else "classes may overlap (sigmoid)"
 
 
 def sizes(material: Material) -> str:

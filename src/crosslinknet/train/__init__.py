@@ -1,11 +1,12 @@
 """The training of one fold on Lightning Fabric.
 
 A run may be stopped at any moment, by Ctrl-C or by pulling the plug, and goes on to the same bits:
-the state that is saved (weights, moments, random generators, place in the epoch, sums of the
-log) together with the config determines every later number.
-Order: this file, then setup.py, loop.py, state.py, processes.py.
+the state that is saved (weights, moments, place in the epoch, sums of the log) together with the
+config determines every later number.
+Order: this file, then setup.py, first_stage.py, loop.py, state.py, processes.py.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -43,7 +44,13 @@ from crosslinknet.train.state import (
 __all__ = ["Console", "Interrupted", "has_bf16", "train_fold"]
 
 
-def train_fold(run: Run, fold: int, resume: bool = False, console: Console | None = None) -> Path:
+def train_fold(
+    run: Run,
+    fold: int,
+    resume: bool = False,
+    console: Console | None = None,
+    pseudo: Sequence[CachedCase] = (),
+) -> Path:
     """Train one fold to its end, or from where it was stopped.
 
     Args:
@@ -51,6 +58,7 @@ def train_fold(run: Run, fold: int, resume: bool = False, console: Console | Non
         fold: 0, 1, ...
         resume: go on from the last checkpoint; without one the fold starts from the beginning.
         console: hears what happens.
+        pseudo: further cases to train on, whose labels are not from a file of the data set.
 
     Returns:
         Path of the trained ``model.safetensors``.
@@ -81,7 +89,8 @@ def train_fold(run: Run, fold: int, resume: bool = False, console: Console | Non
 
     fabric = make_fabric(config)
     split = run.splits.folds[fold]
-    training, watching = run.cached(split.train), run.cached(split.validation)
+    training = [*run.cached(split.train), *pseudo]
+    watching = run.cached(split.validation)
     require_foreground(training)
     console = console or Console()
     vanished = sum(case.vanished for case in training)
@@ -114,11 +123,11 @@ def _train(
     torch.manual_seed(config.train.seed)
     dataset = SliceDataset(training, run.table, config)
     watched = SliceDataset(watching, run.table, config) if watching else None
-    loss = SegmentationLoss(config.loss, exclusive=config.loss.classes == "softmax")
-    spec = model_spec(run, loss)
+    loss = SegmentationLoss(config.loss)
+    spec = model_spec(run, loss, fold)
     bare = build_model(**spec)
     if not last.exists():
-        left = start_weights(bare, config)
+        left = start_weights(bare, config, fold)
         if left:
             console.warn(f"{config.model.weights} does not fit, and leaves as drawn: {left}")
     model, optimizer = fabric.setup(to_memory_format(bare, config), make_optimizer(bare, config))

@@ -6,7 +6,7 @@ Order: Loop, train_epoch, forward, close_epoch, validate, forecast.
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,16 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosslinknet.checkpoint import load_random, random_tensors
 from crosslinknet.config import Config, PredictConfig
-from crosslinknet.data import Batch, EpochBatches, SliceDataset, make_loader, size_at, to_target
+from crosslinknet.data import (
+    NETWORK,
+    Batch,
+    EpochBatches,
+    SliceDataset,
+    make_loader,
+    size_at,
+    to_target,
+)
 from crosslinknet.errors import TrainingError
 from crosslinknet.losses import Parts, SegmentationLoss
 from crosslinknet.models import Outputs
@@ -81,7 +88,8 @@ def train_epoch(loop: Loop) -> Iterator[None]:
         group = min(train.accumulate, per_epoch - first_of_group)
         ends_group = progress.batch + 1 == first_of_group + group
         with loop.fabric.no_backward_sync(loop.model, enabled=not ends_group):
-            parts = forward(loop, batch)
+            seed_batch(loop)
+            parts = forward(loop, batch, scale_now(loop))
             losses = torch.stack([parts.total.detach(), parts.bce, parts.dice, parts.attention])
             means = finite_means("loss", [*losses.tolist(), parts.valid_images], loop, batch.names)
             loop.fabric.backward(parts.total / group)
@@ -105,13 +113,24 @@ def train_epoch(loop: Loop) -> Iterator[None]:
         loop.console.step(progress, per_epoch, per_epoch * train.epochs, means[0])
 
 
-def forward(loop: Loop, batch: Batch) -> Parts:
-    """Network and loss of one batch."""
+def seed_batch(loop: Loop) -> None:
+    """Random numbers of a network follow from its place in the training, as those of the data do.
+
+    So there is no state of generators to keep, in none of the processes.
+    """
+    progress = loop.progress
+    place = (progress.epoch, progress.batch, loop.fabric.global_rank)
+    seed = np.random.SeedSequence((loop.config.train.seed, NETWORK, *place))
+    torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+
+
+def forward(loop: Loop, batch: Batch, scale: float = 1.0) -> Parts:
+    """Network and loss of one batch, resized by ``scale``."""
     device = loop.fabric.device
     layout = torch.channels_last if loop.config.train.channels_last else torch.contiguous_format
     image = batch.image.to(device, non_blocking=True, memory_format=layout)
     target = batch.target.to(device, non_blocking=True)
-    image, target = rescaled(image, target, loop)
+    image, target = rescaled(image, target, scale)
     with loop.fabric.autocast():  # on one device Fabric's wrapper does this for __call__ alone
         if hasattr(loop.bare, "forward_for_loss"):
             outputs = loop.model.forward_for_loss(image, target)
@@ -120,15 +139,25 @@ def forward(loop: Loop, batch: Batch) -> Parts:
     return loop.loss(target, **outputs._asdict())
 
 
-def rescaled(image: Tensor, target: Tensor, loop: Loop) -> tuple[Tensor, Tensor]:
-    """A batch at the scale whose turn it is (``train.scales``), sides being multiples of 32."""
-    scales = loop.config.train.scales
-    if not scales:
-        return image, target
-    progress = loop.progress
+def scale_now(loop: Loop) -> float:
+    """The scale whose turn it is (``train.scales``)."""
+    scales, progress = loop.config.train.scales or [1.0], loop.progress
     turn = progress.epoch * len(loop.batches(progress.epoch)) + progress.batch
-    scale = scales[turn % len(scales)]
-    size = [max(32, int(side * scale / 32 + 0.5) * 32) for side in image.shape[2:]]
+    return scales[turn % len(scales)]
+
+
+def scaled_size(size: Sequence[int], scale: float) -> list[int]:
+    """Sides at a scale, as multiples of 32; at scale 1 as they are."""
+    if scale == 1:
+        return list(size)
+    return [max(32, int(side * scale / 32 + 0.5) * 32) for side in size]
+
+
+def rescaled(image: Tensor, target: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """A batch at a scale."""
+    size = scaled_size(image.shape[2:], scale)
+    if size == list(image.shape[2:]):
+        return image, target
     image = F.interpolate(image, size=size, mode="bilinear", align_corners=True)
     return image, F.interpolate(target, size=size, mode="bilinear", align_corners=True)
 
@@ -261,34 +290,35 @@ def forecast(loop: Loop) -> str:
     A first step that is not measured warms up; validation and prediction are not counted.
     """
     train, epochs = loop.config.train, loop.config.train.epochs
+    scales = train.scales or [1.0]
+    largest = max(scales)
     cuda = loop.fabric.device.type == "cuda"
     buffers = {name: value.clone() for name, value in loop.bare.named_buffers()}
-    states = random_tensors()
     batch = next(iter(make_loader(loop.batches(loop.progress.epoch), loop.dataset, 0)))
     loop.model.train()
     seconds = 0.0
     for _ in range(2):
         began = time.monotonic()
-        loop.fabric.backward(forward(loop, batch).total)
+        loop.fabric.backward(forward(loop, batch, largest).total)
         if cuda:
             torch.cuda.synchronize()
         seconds = time.monotonic() - began
         loop.optimizer.zero_grad()
     for name, value in loop.bare.named_buffers():
         value.copy_(buffers[name])
-    load_random(states)
 
-    measured = math.prod(size_at(loop.config, loop.progress.epoch))
+    measured = math.prod(scaled_size(size_at(loop.config, loop.progress.epoch), largest))
     batches = sum(  # in units of the measured one
-        len(loop.batches(epoch)) * math.prod(size_at(loop.config, epoch)) / measured
+        len(loop.batches(epoch)) * math.prod(scaled_size(size_at(loop.config, epoch), scale))
         for epoch in range(loop.progress.epoch, epochs)
-    )
+        for scale in scales
+    ) / (len(scales) * measured)
     peak = torch.cuda.max_memory_allocated() if cuda else _peak_memory()
     moments = 0  # of the optimizer, which makes them at its first step
     if loop.progress.step == 0:
         weights = sum(p.numel() * 4 for p in loop.bare.parameters())
         moments = weights if train.optimizer == "sgd" else 2 * weights
-    size = "x".join(map(str, size_at(loop.config, loop.progress.epoch)))
+    size = "x".join(map(str, scaled_size(size_at(loop.config, loop.progress.epoch), largest)))
     return (
         f"{len(loop.dataset)} training slices; one batch of {train.batch_size} at {size} took "
         f"{seconds:.2f} s; expect {duration(batches * seconds)} and "

@@ -5,6 +5,7 @@ Order: what is checked before a run's folder is made, then the parts.
 
 import math
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,33 +17,42 @@ from crosslinknet.cache import require_foreground
 from crosslinknet.checkpoint import MODEL_FORMAT, is_checkpoint, part, read_checkpoint
 from crosslinknet.config import ATTENTIVE, Config
 from crosslinknet.data import EpochBatches, SliceDataset
-from crosslinknet.errors import DataError, SystemProblem, UsageError
+from crosslinknet.errors import SystemProblem, UsageError
+from crosslinknet.labels import label_table
 from crosslinknet.losses import SegmentationLoss
-from crosslinknet.models import MODELS, build_model, takes
+from crosslinknet.models import MODELS, Staged, build_model, takes
 from crosslinknet.models.layers import init_gaussian
-from crosslinknet.models.weights import load_weights
+from crosslinknet.models.weights import load_trained, load_weights
 from crosslinknet.predict import pick_device
 from crosslinknet.runs import Run
 from crosslinknet.splits import Fold
+from crosslinknet.train.first_stage import check_first, fill_first, first_spec
 
 
-def check_network(run: Run) -> None:
+def check_network(run: Run, folds: Iterable[int]) -> None:
     """Refuse a device that is not there, a network that cannot be built, weights that do not fit.
+
+    Args:
+        run: the experiment.
+        folds: that are going to be trained.
 
     Raises:
         UsageError: an impossible option or precision.
         SystemProblem: no such device.
-        DataError: ``model.weights`` cannot be read or is of another network.
+        DataError: ``model.weights`` cannot be read or is of another network; ``model.first`` was
+            trained on what is tested here.
     """
     config = run.config
     make_fabric(config)
-    spec = model_spec(run, SegmentationLoss(config.loss, config.loss.classes == "softmax"))
-    if config.model.weights is None and config.model.name in MODELS:
+    check_first(run, folds)
+    fold = min(folds)
+    spec = model_spec(run, SegmentationLoss(config.loss), fold)
+    if config.model.weights is None and config.model.first is None and config.model.name in MODELS:
         with torch.device("meta"):  # shapes only, no memory
             model = build_model(**spec)
     else:  # networks of one's own may read values while they are built
         model = build_model(**spec)
-        start_weights(model, config)
+        start_weights(model, config, fold)
     if config.train.head_lr != 1.0 and not hasattr(model, "backbone_heads"):
         raise UsageError(
             f"train.head_lr is {config.train.head_lr:g}, but {config.model.name} names no heads "
@@ -109,8 +119,8 @@ def has_bf16(accelerator: str) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def model_spec(run: Run, loss: SegmentationLoss) -> dict[str, Any]:
-    """Arguments of ``build_model`` for this run; heads only where the loss uses them."""
+def model_spec(run: Run, loss: SegmentationLoss, fold: int) -> dict[str, Any]:
+    """Arguments of ``build_model`` for a fold of this run; heads only where the loss uses them."""
     config = run.config
     attention: dict[str, Any] = {}
     if config.model.name in ATTENTIVE:
@@ -122,11 +132,14 @@ def model_spec(run: Run, loss: SegmentationLoss) -> dict[str, Any]:
         **attention,
         **({"exclusive": True} if loss.exclusive and takes(config.model.name, "exclusive") else {}),
         **config.model.options,
+        **first_spec(config, fold),
     }
 
 
-def start_weights(model: nn.Module, config: Config) -> list[str]:
-    """Draw the first weights, or take those of ``model.weights``.
+def start_weights(model: nn.Module, config: Config, fold: int) -> list[str]:
+    """Draw the first weights, or take those of ``model.weights``; of two stages the second's.
+
+    The first stage gets those of its own run.
 
     Returns:
         Names of the tensors that ``model.weights`` could not fill; they keep their drawn values.
@@ -134,6 +147,9 @@ def start_weights(model: nn.Module, config: Config) -> list[str]:
     Raises:
         DataError: the file is damaged or of another network.
     """
+    if isinstance(model, Staged):
+        fill_first(model, config, fold)
+        model = model.second
     if config.train.init == "gaussian":
         init_gaussian(model)
     if config.train.init == "xavier":
@@ -144,16 +160,10 @@ def start_weights(model: nn.Module, config: Config) -> list[str]:
     if path is None:
         return []
     if is_checkpoint(path):
-        tensors, _ = read_checkpoint(path, MODEL_FORMAT)
-        weights = part("model", tensors)
-        own = model.state_dict()
-        fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
-        if len(fitting) < len(own) // 2:
-            raise DataError(
-                f"{path} is of another network: {len(fitting)} of {len(own)} tensors fit."
-            )
-        model.load_state_dict(fitting, strict=False)
-        return [name for name in own if name not in fitting]
+        tensors, info = read_checkpoint(path, MODEL_FORMAT)
+        trained = part("model.second" if "first" in info["model"] else "model", tensors)
+        maps = len(label_table(config.data.label_map).classes) + config.loss.exclusive
+        return load_trained(model, trained, (maps, info["model"]["num_classes"]), path)
     return load_weights(model, path)
 
 

@@ -20,11 +20,9 @@ from crosslinknet.checkpoint import (
     MODEL_FORMAT,
     STATE_FORMAT,
     load_optimizer,
-    load_random,
     optimizer_tensors,
     part,
     prefixed,
-    random_tensors,
     read_checkpoint,
     write_checkpoint,
 )
@@ -92,10 +90,8 @@ def save_state(
         TrainingError: a weight or moment is NaN or infinite.
         SystemProblem: the disk is full or not writable.
     """
-    tensors = (
-        prefixed("model", model.state_dict())
-        | prefixed("optimizer", optimizer_tensors(optimizer.optimizer))
-        | prefixed("random", random_tensors())
+    tensors = prefixed("model", model.state_dict()) | prefixed(
+        "optimizer", optimizer_tensors(optimizer.optimizer)
     )
     info = {
         "format": STATE_FORMAT,
@@ -110,7 +106,6 @@ def load_state(path: Path, model: nn.Module, optimizer: Any, precision: Any) -> 
     tensors, info = read_checkpoint(path, STATE_FORMAT)
     model.load_state_dict(part("model", tensors))
     load_optimizer(optimizer.optimizer, part("optimizer", tensors))
-    load_random(part("random", tensors))
     precision.load_state_dict(info["scaler"])
     return Progress(**info["progress"])
 
@@ -121,7 +116,9 @@ def write_model(
     """The weights with all that is needed to apply them, and no path of this machine."""
     plain = to_dict(config)
     plain["data"] |= {"root": ".", "images": None, "masks": None}
-    plain["split"]["file"] = plain["model"]["weights"] = None
+    plain["split"]["file"] = plain["model"]["weights"] = plain["semi"]["unlabelled"] = None
+    first = config.model.first
+    plain["model"]["first"] = None if first is None else first.name
     plain["output"]["dir"] = "runs"
     info = {"format": MODEL_FORMAT, "model": spec, "config": plain, "fold": fold}
     write_checkpoint(path, prefixed("model", model.state_dict()), info)
