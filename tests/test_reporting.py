@@ -82,3 +82,16 @@ def test_the_sheet_is_written_with_the_report_and_the_same_each_time(finished_ru
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not the folder of a run"):
         write_reporting(tmp_path)
+
+
+def test_first_weights_of_a_file_and_a_first_network_are_told(finished_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run / "runs" / "exp", folder)
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    for key, value in (("weights", "imagenet.pth"), ("first", "runs/infection")):
+        assert f"  {key}: null" in text
+        text = text.replace(f"  {key}: null", f"  {key}: {value}", 1)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    sheet = write_report(folder).with_name("reporting.md").read_text(encoding="utf-8")
+    assert "from the file imagenet.pth, what it lacks framework, seed" in sheet
+    assert "behind the network of the run infection" in sheet

@@ -69,9 +69,10 @@ def test_images_get_labels_in_groups_and_the_stages_follow_each_other(trained):
     assert {p.name for p in place.iterdir() if p.is_dir()} == {
         "labelled", "group-003", "pool", "maps",
     }  # fmt: skip
-    assert read_json(trained.fold_folder(0) / "fold.json")["unlabelled"] == {
-        "images": 6, "left_out": 0,
-    }  # fmt: skip
+    facts = read_json(trained.fold_folder(0) / "fold.json")["unlabelled"]
+    assert (facts["images"], facts["left_out"]) == (6, 0)
+    assert list(facts["stages"]) == ["labelled", "group-001", "group-002", "group-003", "pool"]
+    assert all(stage["seconds"] > 0 for stage in facts["stages"].values())
     picture = (place / "maps.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
 
@@ -184,6 +185,8 @@ def test_a_run_with_images_without_masks_ends_in_a_report(sets, tmp_path):
     report = crossval.run(config)
     assert report.is_file()
     assert read_json(report.parent / "manifest.json")["folds"].keys() == {"0", "1"}
+    sheet = (report.parent / "reporting.md").read_text(encoding="utf-8")
+    assert "6 to 6 images without masks in a fold, labelled by the network itself, 2 at" in sheet
     _, info = read_checkpoint(
         report.parent / "fold_1" / "checkpoints" / "model.safetensors", MODEL_FORMAT
     )

@@ -31,6 +31,7 @@ from crosslinknet.runs import Run, read_folds, record_fold, write_run
 from crosslinknet.train import Console, train_fold
 
 HALF = 127  # of 255
+RECORDED = ("seconds", "steps")  # of each stage
 SHOWN = 12  # images in the picture of what was learnt from
 STREAM = 4  # of random numbers under the run's seed; data.py has those before
 
@@ -83,7 +84,11 @@ def train_semi(
         console.say(f"fold {fold}, stage {name}: {len(pool)} images without masks")
         small = _stage(run, place, name, before)
         write_run(small)
-        return train_fold(small, fold, resume=True, console=console, pseudo=pool)
+        trained = train_fold(small, fold, resume=True, console=console, pseudo=pool)
+        facts = read_folds(small.folder)[str(fold)]
+        known = read_json(place / "stages.json") if (place / "stages.json").exists() else {}
+        write_json(place / "stages.json", known | {name: {k: facts[k] for k in RECORDED}})
+        return trained
 
     model, pool, done = stage("labelled", []), list[CachedCase](), _groups_done(place, fold)
     for number, group in enumerate(groups, start=1):
@@ -96,7 +101,11 @@ def train_semi(
     model = stage("pool", pool)
 
     trained = train_fold(_from(run, model), fold, resume=True, console=console)
-    learnt = {"images": len(usable), "left_out": len(unlabelled) - len(usable)}
+    learnt = {
+        "images": len(usable),
+        "left_out": len(unlabelled) - len(usable),
+        "stages": read_json(place / "stages.json"),
+    }
     record_fold(run, fold, read_folds(run.folder)[str(fold)] | {"unlabelled": learnt})
     return trained
 

@@ -32,8 +32,10 @@ def study(material: Material) -> str:
 
 
 def network(material: Material) -> str:
-    options = ", ".join(f"{k} {v}" for k, v in material.config.model.options.items())
-    return f"{material.config.model.name}{f' ({options})' if options else ''}"
+    model = material.config.model
+    options = ", ".join(f"{k} {v}" for k, v in model.options.items())
+    behind = f" behind the network of the run {model.first.name}" if model.first else ""
+    return f"{model.name}{f' ({options})' if options else ''}{behind}"
 
 
 def sources(material: Material) -> str:
@@ -94,10 +96,11 @@ def disjoint(material: Material) -> str:
 
 def model(material: Material) -> str:
     loss = material.config.loss
+    structure = f" + {loss.structure} structure ({loss.structure_form})" if loss.structure else ""
     return (
         f"{network(material)}, input {material.config.image.size}; loss "
-        f"{loss.bce} BCE + {loss.dice} Dice + {loss.attention} attention ({loss.form}), "
-        f"{loss.classes}; architecture: docs/paper.md"
+        f"{loss.bce} BCE + {loss.dice} Dice + {loss.attention} attention ({loss.form}){structure}, "
+        f"{loss.classes}; architecture: docs/paper.md, docs/models.md"
     )
 
 
@@ -109,18 +112,31 @@ def software(material: Material) -> str:
 
 
 def first_weights(material: Material) -> str:
-    return f"{material.config.train.init}, seed {material.config.train.seed}; no pretraining"
+    train, weights = material.config.train, material.config.model.weights
+    drawn = f"{train.init}, seed {train.seed}"
+    if weights is None:
+        return f"{drawn}; no pretraining"
+    return f"from the file {weights.name}, what it lacks {drawn}; its training is for the author"
 
 
 def training(material: Material) -> str:
     train = material.config.train
-    seconds = sum(f.get("seconds", 0) for f in material.manifest.get("folds", {}).values())
+    folds = material.manifest.get("folds", {}).values()
+    seconds = sum(fold.get("seconds", 0) for fold in folds)
+    learnt = [fold["unlabelled"] for fold in folds if "unlabelled" in fold]
+    seconds += sum(stage["seconds"] for one in learnt for stage in one["stages"].values())
     text = (
         f"recipe {train.recipe}: {train.optimizer}, rate {train.lr} ({train.schedule}), batch "
         f"{train.batch_size}, {train.epochs} epochs, precision {train.precision}"
     )
     hardware = material.manifest.get("hardware", {}).get("processor", "")
     where = f"; {duration(seconds)} of training on {hardware or 'unknown hardware'}"
+    if learnt:
+        counts = sorted(one["images"] for one in learnt)
+        text += (
+            f"; {counts[0]} to {counts[-1]} images without masks in a fold, labelled by the "
+            f"network itself, {material.config.semi.group} at a time"
+        )
     return text + (where if seconds else "")
 
 
