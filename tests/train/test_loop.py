@@ -1,5 +1,4 @@
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from crosslinknet.train.loop import (
     ALARM_AFTER,
     clip_gradients,
     close_epoch,
-    duration,
-    forecast,
     forward,
     train_epoch,
     validate,
@@ -139,6 +136,24 @@ def test_small_gradients_and_those_without_a_bound_are_left_alone(toy):
             p.grad = torch.full_like(p, value)
         clip_gradients(loop)
         assert all((p.grad == value).all() for p in loop.bare.parameters())
+
+
+def test_what_a_network_draws_follows_from_its_place_in_the_training(config):
+    loop = make_loop(config())
+
+    def draws(epoch: int, batch: int) -> list[float]:
+        loop.progress.epoch, loop.progress.batch = epoch, batch
+        loop_module.seed_batch(loop)
+        return torch.rand(3).tolist()
+
+    places = [(0, 0), (0, 1), (1, 0)]
+    once = [draws(*place) for place in places]
+    torch.rand(7)
+    assert [draws(*place) for place in reversed(places)] == once[::-1]
+    assert once[0] != once[1] != once[2] != once[0]
+    other = make_loop(config("train.seed=1"))
+    loop_module.seed_batch(other)
+    assert torch.rand(3).tolist() != once[0]
 
 
 def test_training_lowers_the_loss(config):
@@ -384,80 +399,3 @@ def test_sure_and_wrong_costs_no_infinite_validation_loss():
         -math.log(1e-6), rel=1e-3
     )
     assert validation_loss(torch.tensor([0.5]), torch.ones(1)) == pytest.approx(math.log(2))
-
-
-# Before the start.
-
-
-def test_the_forecast_names_time_and_memory(config):
-    text = forecast(make_loop(config("train.epochs=7")))
-    assert text.startswith("6 training slices; one batch of 2 at 32x32 took 0.")
-    assert "GiB of memory on cpu" in text
-    assert "expect " in text
-
-
-def test_the_forecast_counts_smaller_slices_as_cheaper(config, monkeypatch):
-    seconds = iter([0.0, 9.0, 9.0, 10.0])  # the batch takes one second, the one before it nine
-    loop = make_loop(
-        config("image.size=[64, 64]", "train.epochs=20", "train.progressive=[[0.5, 0.5], [0.5, 1]]")
-    )
-    loop.progress.epoch = 10
-    clock = SimpleNamespace(monotonic=lambda: next(seconds))
-    monkeypatch.setattr(loop_module, "time", clock)
-    assert "at 64x64 took 1.00 s; expect 30 s" in forecast(loop)  # 10 epochs of 3 batches
-    seconds, loop.progress.epoch = iter([0.0, 9.0, 9.0, 10.0]), 0
-    assert "at 32x32 took 1.00 s; expect 2 min" in forecast(loop)  # 30 + 4 x 30 s
-
-
-def test_the_forecast_measures_the_largest_scale_and_counts_all(config, monkeypatch):
-    seconds = iter([0.0, 9.0, 9.0, 13.0])  # a batch at 128x128 takes four seconds
-    loop = make_loop(
-        config("image.size=[64, 64]", "train.epochs=20", "train.scales=[0.5, 1.0, 2.0]")
-    )
-    clock = SimpleNamespace(monotonic=lambda: next(seconds))
-    monkeypatch.setattr(loop_module, "time", clock)
-    # 60 batches, a third of them each at 1/16, 1/4 and all of the measured pixels: 105 s
-    assert "at 128x128 took 4.00 s; expect 2 min" in forecast(loop)
-
-
-def test_what_a_network_draws_follows_from_its_place_in_the_training(config):
-    loop = make_loop(config())
-
-    def draws(epoch: int, batch: int) -> list[float]:
-        loop.progress.epoch, loop.progress.batch = epoch, batch
-        loop_module.seed_batch(loop)
-        return torch.rand(3).tolist()
-
-    places = [(0, 0), (0, 1), (1, 0)]
-    once = [draws(*place) for place in places]
-    torch.rand(7)
-    assert [draws(*place) for place in reversed(places)] == once[::-1]
-    assert once[0] != once[1] != once[2] != once[0]
-    other = make_loop(config("train.seed=1"))
-    loop_module.seed_batch(other)
-    assert torch.rand(3).tolist() != once[0]
-
-
-def test_the_forecast_leaves_no_trace(config):
-    loop = make_loop(config())
-    before = {name: value.clone() for name, value in loop.bare.state_dict().items()}
-    forecast(loop)
-    assert_equal_tensors(loop.bare.state_dict(), before)
-    assert all(p.grad is None for p in loop.bare.parameters())
-    assert not loop.optimizer.optimizer.state
-    assert loop.progress.step == loop.progress.batch == 0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "0 s"),
-        (99.4, "99 s"),
-        (100, "2 min"),
-        (5940, "99 min"),
-        (6000, "1 h 40 min"),
-        (7199, "2 h 0 min"),
-    ],
-)
-def test_durations_are_said_as_people_say_them(seconds, text):
-    assert duration(seconds) == text

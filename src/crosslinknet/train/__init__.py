@@ -3,7 +3,7 @@
 A run may be stopped at any moment, by Ctrl-C or by pulling the plug, and goes on to the same bits:
 the state that is saved (weights, moments, place in the epoch, sums of the log) together with the
 config determines every later number.
-Order: this file, then setup.py, first_stage.py, loop.py, state.py, processes.py.
+Order: this file, then setup.py, first_stage.py, loop.py, estimate.py, state.py, processes.py.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ from crosslinknet.files import sha256_of_file, write_bytes
 from crosslinknet.losses import SegmentationLoss
 from crosslinknet.models import build_model
 from crosslinknet.runs import Run, hardware, record_fold
-from crosslinknet.train.loop import Loop, close_epoch, forecast, train_epoch
+from crosslinknet.train.estimate import forecast
+from crosslinknet.train.loop import Loop, close_epoch, train_epoch
 from crosslinknet.train.processes import launch, ranks_that_say
 from crosslinknet.train.setup import (
     has_bf16,

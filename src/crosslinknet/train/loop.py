@@ -1,10 +1,9 @@
-"""One epoch of training, its validation, and the forecast before the first one.
+"""One epoch of training, and its validation.
 
-Order: Loop, train_epoch, forward, close_epoch, validate, forecast.
+Order: Loop, train_epoch, forward, close_epoch, validate.
 """
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -284,60 +283,6 @@ def validation_loss(probs: Tensor, target: Tensor) -> float:
     return float(-(target * p.log() + (1 - target) * (1 - p).log()).mean())
 
 
-def forecast(loop: Loop) -> str:
-    """Time and memory of this fold's training from one measured step that leaves no trace.
-
-    A first step that is not measured warms up; validation and prediction are not counted.
-    """
-    train, epochs = loop.config.train, loop.config.train.epochs
-    scales = train.scales or [1.0]
-    largest = max(scales)
-    cuda = loop.fabric.device.type == "cuda"
-    buffers = {name: value.clone() for name, value in loop.bare.named_buffers()}
-    batch = next(iter(make_loader(loop.batches(loop.progress.epoch), loop.dataset, 0)))
-    loop.model.train()
-    seconds = 0.0
-    for _ in range(2):
-        began = time.monotonic()
-        loop.fabric.backward(forward(loop, batch, largest).total)
-        if cuda:
-            torch.cuda.synchronize()
-        seconds = time.monotonic() - began
-        loop.optimizer.zero_grad()
-    for name, value in loop.bare.named_buffers():
-        value.copy_(buffers[name])
-
-    measured = math.prod(scaled_size(size_at(loop.config, loop.progress.epoch), largest))
-    batches = sum(  # in units of the measured one
-        len(loop.batches(epoch)) * math.prod(scaled_size(size_at(loop.config, epoch), scale))
-        for epoch in range(loop.progress.epoch, epochs)
-        for scale in scales
-    ) / (len(scales) * measured)
-    peak = torch.cuda.max_memory_allocated() if cuda else _peak_memory()
-    moments = 0  # of the optimizer, which makes them at its first step
-    if loop.progress.step == 0:
-        weights = sum(p.numel() * 4 for p in loop.bare.parameters())
-        moments = weights if train.optimizer == "sgd" else 2 * weights
-    size = "x".join(map(str, scaled_size(size_at(loop.config, loop.progress.epoch), largest)))
-    return (
-        f"{len(loop.dataset)} training slices; one batch of {train.batch_size} at {size} took "
-        f"{seconds:.2f} s; expect {duration(batches * seconds)} and "
-        f"{(peak + moments) / 2**30:.1f} GiB of memory on {loop.fabric.device}"
-    )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(59), duration(170), duration(7300)
-    ('59 s', '3 min', '2 h 2 min')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _sound_alarm(loop: Loop) -> None:
     count = loop.progress.validations_without_foreground
     if count >= ALARM_AFTER and count % ALARM_AFTER == 0:
@@ -348,13 +293,3 @@ def _sound_alarm(loop: Loop) -> None:
         )
         loop.progress.alarms.append(alarm)
         loop.console.warn(alarm)
-
-
-def _peak_memory() -> int:
-    """Peak resident memory of this process, in bytes; 0 where the system does not tell."""
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
