@@ -197,6 +197,34 @@ def test_a_weight_of_what_a_network_gives_is_taken(network, options, term):
     assert getattr(parse_config({**LEAST, "model": model, "loss": {term: 0.5}}).loss, term) == 0.5
 
 
+def test_a_weight_of_nothing_is_taken_by_every_network():
+    """So that -s model.name=unet works on a config of inf-net."""
+    assert parse_config({**LEAST, "model": {"name": "unet"}, "loss": {"sides": 0.0}})
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"model": {"first": "runs/a"}, "semi": {"unlabelled": "more"}},
+            "Train the first run with semi",
+        ),
+        (
+            {"loss": {"classes": "softmax"}, "predict": {"stretch": True}},
+            "whose shares must sum to 1",
+        ),
+    ],
+)
+def test_methods_that_contradict_each_other_are_refused(sections, message):
+    with pytest.raises(UsageError, match=message):
+        parse_config({**LEAST, **sections})
+
+
+def test_another_network_from_the_command_line_stays_behind_the_first():
+    config = {**LEAST, "model": {"name": "inf-net-stage", "first": "runs/a", "options": {}}}
+    assert override(config, ("model.name=unet",))["model"]["first"] == "runs/a"
+
+
 def test_a_second_stage_asks_for_its_first():
     with pytest.raises(UsageError, match=r"name its run: model\.first=runs/NAME"):
         parse_config({**LEAST, "model": {"name": "inf-net-stage"}})
@@ -255,7 +283,7 @@ def test_the_published_recipe_of_one_network_does_not_stay_with_another():
             "nothing is known of mine:Net",
         ),
         ({"model": {"name": "unet"}, "loss": {"form": "released"}}, "needs attention heads"),
-        ({"model": {"options": {"exclusive": True}}}, "'exclusive' is decided by loss.classes"),
+        ({"model": {"options": {"classes": "softmax"}}}, "'classes' is decided by loss.classes"),
         ({"model": "unet"}, "model"),
     ],
 )

@@ -6,6 +6,7 @@ trained model with all that is needed to apply it (``model.safetensors``).
 Order: write and read, tensors of an optimizer.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,19 @@ def read_checkpoint(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str,
             f"expected {kind!r}. Give a run folder, a fold folder or a model.safetensors."
         )
     return tensors, info
+
+
+def tensors_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes: equal for equal weights, whatever the file says.
+
+    >>> tensors_hash({"a": torch.zeros(2)}) == tensors_hash({"a": torch.zeros(2, 1)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(save({"": tensor.detach().cpu().contiguous()}))
+    return digest.hexdigest()
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -190,6 +190,11 @@ def random_crop(
     return image[..., rows, columns], labels[..., rows, columns]
 
 
+def passages(slices: int, draws: int) -> int:
+    """How often an epoch goes through a set, so that at least ``draws`` slices are drawn."""
+    return max(1, -(-draws // max(1, slices)))
+
+
 class EpochBatches:
     """Batches of draws of one epoch, for one process, from any place on.
 
@@ -207,10 +212,9 @@ class EpochBatches:
         self, dataset: SliceDataset, epoch: int, start: int = 0, rank: int = 0, world: int = 1
     ) -> None:
         config, train = dataset.config, dataset.config.train
-        passages = max(1, -(-train.draws // max(1, len(dataset))))
         order = np.concatenate([
             epoch_order(dataset.foreground, train.foreground, train.seed, epoch, passage)
-            for passage in range(passages)
+            for passage in range(passages(len(dataset), train.draws))
         ])  # fmt: skip
         size = size_at(config, epoch)
         draws = [Draw(int(index), epoch, place, size) for place, index in enumerate(order)]

@@ -131,14 +131,18 @@ def shown_in(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where labels of a slice show a class, (H, W).
 
     Args:
-        labels: codes (H, W), or soft labels (K, H, W), which show a class from one half on.
+        labels: codes (H, W), or soft labels (K, H, W), of which 255 is certainty: they show a class
+            that is likelier than what all of them leave over.
 
     >>> shown_in(np.array([[[127, 128]]], np.uint8)).tolist()
     [[False, True]]
+    >>> shown_in(np.array([[[100]], [[90]]], np.uint8)).tolist()  # 65 are left over
+    [[True]]
     """
     if labels.ndim == 2:
         return labels > 0
-    return np.asarray((labels > MOST_VALUES // 2).any(axis=0))
+    left = MOST_VALUES - labels.sum(axis=0, dtype=np.int64)
+    return np.asarray(labels.max(axis=0) > left)
 
 
 def decode(scores: NDArray[np.floating], table: LabelTable) -> NDArray[np.uint8]:

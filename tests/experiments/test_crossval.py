@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crosslinknet.checkpoint import MODEL_FORMAT, read_checkpoint, tensors_hash
 from crosslinknet.config import Config, load_config, override, parse_config, to_dict, to_yaml
 from crosslinknet.errors import DataError, SystemProblem, UsageError
 from crosslinknet.experiments import crossval
 from crosslinknet.experiments.crossval import run, run_fold
-from crosslinknet.files import sha256_of_file
 from crosslinknet.phantoms import write_phantoms
 from crosslinknet.runs import plan_run
 from crosslinknet.splits import read_splits
@@ -141,7 +141,8 @@ def test_the_manifest_says_what_when_where_and_with_which_weights(finished_run: 
     assert manifest["hardware"]["cores"] >= 1
     for fold in ("0", "1"):
         weights = folder / f"fold_{fold}" / "checkpoints" / "model.safetensors"
-        assert manifest["folds"][fold]["weights_sha256"] == sha256_of_file(weights)
+        tensors, _ = read_checkpoint(weights, MODEL_FORMAT)
+        assert manifest["folds"][fold]["weights_sha256"] == tensors_hash(tensors)
         assert manifest["folds"][fold]["epochs"] == 1
 
 

@@ -70,6 +70,7 @@ class Broken(nn.Module):
     def __init__(self, forward):
         super().__init__()
         self.run = forward
+        self.weight = nn.Parameter(torch.ones(1))
 
     def forward(self, x):
         return self.run(x)
@@ -84,11 +85,12 @@ def halves(x):
 @pytest.mark.parametrize(
     ("forward", "clause"),
     [
-        (halves, "it must take images of any size, and fails on (2, 1, 45, 67) (RuntimeError"),
+        (halves, "it must take images of any size, and fails on (2, 1, 45, 67): RuntimeError"),
         (lambda x: (x, x), "its call must give one tensor, and gives a tuple"),
         (lambda x: x[..., ::2, ::2], "logits of (2, 1, 64, 64) must be (2, 1, 64, 64), and are"),
         (lambda x: (x > 0).long(), "logits must be floats, and are torch.int64"),
         (lambda x: x / 0, "logits of a plain image must be finite"),
+        (lambda x: x.mul_(2), "it must leave its input as it is, and changes it in place"),
         (lambda x: x - 5 * x.mean(), "in eval mode logits of a slice must not depend"),
     ],
 )
@@ -100,3 +102,40 @@ def test_the_clause_that_a_network_breaks_is_named(forward, clause):
 def test_what_is_no_module_is_refused():
     with pytest.raises(UsageError, match=r"must be a torch\.nn\.Module, and is a function"):
         check_contract(lambda x: x, "mine:net", 1, 1)
+
+
+def test_what_has_nothing_to_train_is_refused():
+    with pytest.raises(UsageError, match="must have parameters that can be trained"):
+        check_contract(nn.Identity(), "mine:Net", 1, 1)
+
+
+def test_what_looks_like_probabilities_is_pointed_out():
+    with pytest.warns(UserWarning, match=r"lies in 0\.\.1\. If it ends in a sigmoid"):
+        check_contract(Broken(torch.sigmoid), "mine:Net", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nothing_of_that_name", r"It imports nothing_of_that_name, which is not installed"),
+        ("def f(:", r"importing broken_7 fails: SyntaxError in \S+broken_7\.py, line 1"),
+        ("1 / 0", r"fails: ZeroDivisionError: division by zero \(\S+broken_7\.py, line 1\)"),
+        (
+            "class Net:\n    def __init__(self, in_channels, num_classes):\n        oops",
+            r"cannot be built: NameError: name 'oops' is not defined \(\S+broken_7\.py, line 3\)",
+        ),
+        (
+            "class Net:\n    def __init__(self, in_channels, num_classes):\n        len(3)",
+            r"cannot be built with \{\}: TypeError: object of .*broken_7\.py, line 3\)",
+        ),
+    ],
+)
+def test_errors_of_the_users_code_are_one_line_with_their_place(here, monkeypatch, code, said):
+    monkeypatch.setenv("XLN_ALLOW_CODE", "1")
+    (here / "broken_7.py").write_text(code, "utf-8")
+    __import__("importlib").invalidate_caches()
+    try:
+        with pytest.raises(UsageError, match=said):
+            build_model("broken_7:Net")
+    finally:
+        __import__("sys").modules.pop("broken_7", None)

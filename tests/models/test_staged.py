@@ -32,7 +32,7 @@ class Echo(nn.Module):
 
 def test_the_second_sees_the_image_and_the_map_once_per_channel():
     x = torch.rand(2, 3, 8, 8)
-    seen = Staged(Fixed(0.0), Echo(), "sigmoid")(x)
+    seen = Staged(Fixed(0.0), Echo(), 3, "sigmoid")(x)
     assert torch.equal(seen[:, :3], x)
     assert torch.equal(seen[:, 3:], torch.full((2, 3, 8, 8), 0.5))
 
@@ -46,7 +46,7 @@ def test_the_second_sees_the_image_and_the_map_once_per_channel():
     ],
 )
 def test_the_map_is_the_probability_of_any_class(classes, logits, expected):
-    found = Staged(Fixed(*logits), Echo(), classes).found(torch.rand(1, 3, 4, 4))
+    found = Staged(Fixed(*logits), Echo(), 3, classes).found(torch.rand(1, 3, 4, 4))
     assert found.shape == (1, 1, 4, 4)
     assert found.unique().tolist() == pytest.approx([expected])
 
@@ -55,7 +55,7 @@ def test_in_training_the_true_mask_stands_in_for_the_map():
     x = torch.rand(1, 3, 4, 4)
     target = torch.zeros(1, 2, 4, 4)
     target[0, 0, 0, 0] = target[0, 1, 3, 3] = 1
-    outputs = Staged(Fixed(9.0), Echo(), "sigmoid").forward_for_loss(x, target)
+    outputs = Staged(Fixed(9.0), Echo(), 3, "sigmoid").forward_for_loss(x, target)
     assert isinstance(outputs, Outputs)
     prior = outputs.logits[0, 3:]
     assert prior.sum() == 6  # two pixels, of any class, in three channels
@@ -64,7 +64,7 @@ def test_in_training_the_true_mask_stands_in_for_the_map():
 
 def test_what_the_second_gives_to_losses_is_handed_on():
     first, second = Fixed(0.0), build_model("crosslink-net", in_channels=6, **NARROW)
-    staged = Staged(first, second, "sigmoid")
+    staged = Staged(first, second, 3, "sigmoid")
     image, target = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
     maps = staged.forward_for_loss(image, target).maps
     assert [len(block) for block in maps] == [2]
@@ -72,7 +72,7 @@ def test_what_the_second_gives_to_losses_is_handed_on():
 
 def test_nothing_of_the_first_is_trained():
     first = Fixed(0.5)
-    staged = Staged(first, nn.Conv2d(6, 1, 1), "sigmoid").train()
+    staged = Staged(first, nn.Conv2d(6, 1, 1), 3, "sigmoid").train()
     before = {name: value.clone() for name, value in first.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in staged.parameters() if p.requires_grad], 0.1)
     loss = staged.forward_for_loss(torch.rand(2, 3, 8, 8)).logits.square().mean()
@@ -98,6 +98,32 @@ def test_the_published_second_stage_stands_behind_any_first():
     assert build_model(**spec())(torch.rand(1, 3, 45, 67)).shape == (1, 3, 45, 67)
     alone = [count_macs(m, (64, 64)) for m in (staged.first, staged.second, staged)]
     assert alone[0] + alone[1] == alone[2]
+
+
+@pytest.mark.parametrize("value", [-30.0, -120.0, 30.0])
+def test_sigmoids_that_are_too_small_or_too_large_for_a_float_keep_their_order(value):
+    """Of half precision or far from 0: their shares are those of neighbours, never 0 / 0."""
+    for dtype in (torch.float16, torch.float32):
+        logits = torch.tensor([value, value + 0.5, value - 0.5], dtype=dtype).reshape(1, 3, 1, 1)
+        first, second = probabilities(logits, "one-vs-rest").flatten().tolist()
+        assert first > second or (value > 0 and first == second)  # both certain
+        assert 0 < second < 1 / 3 + 1e-6
+
+
+def test_a_second_network_keeps_the_heads_behind_its_backbone():
+    with torch.device("meta"):
+        staged = build_model(
+            "spnet", in_channels=1, first={"model": {"name": "unet5"}, "classes": "sigmoid"}
+        )
+    assert staged.backbone_heads == ("second.head", "second.auxiliary")
+
+
+def test_a_first_network_of_ones_own_needs_no_more_than_its_call():
+    class Plain(nn.Module):
+        def forward(self, x):
+            return x[:, :1]
+
+    assert Staged(Plain(), Echo(), 2, "sigmoid")(torch.rand(1, 2, 4, 4)).shape == (1, 4, 4, 4)
 
 
 def test_two_networks_in_a_row_can_be_exported():

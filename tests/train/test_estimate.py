@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from crosslinknet.train import estimate
-from crosslinknet.train.estimate import duration, forecast
+from crosslinknet.train.estimate import duration, forecast, moments_to_come
 
 from .tiny import assert_equal_tensors, make_loop
 
@@ -37,6 +37,17 @@ def test_the_forecast_measures_the_largest_scale_and_counts_all(config, monkeypa
     monkeypatch.setattr(estimate, "time", clock)
     # 60 batches, a third of them each at 1/16, 1/4 and all of the measured pixels: 105 s
     assert "at 128x128 took 4.00 s; expect 2 min" in forecast(loop)
+
+
+def test_memory_that_an_earlier_fold_has_used_is_not_counted_again(config):
+    """The peak of a process never falls; after a fold it holds an optimizer's moments."""
+    loop = make_loop(config())
+    weights = 4 * sum(p.numel() for p in loop.bare.parameters())
+    assert moments_to_come(loop, rose=True) == 2 * weights  # AdamW has two
+    assert moments_to_come(loop, rose=False) == 0
+    loop.progress.step = 1
+    assert moments_to_come(loop, rose=True) == 0
+    assert moments_to_come(make_loop(config("train.optimizer=sgd")), rose=True) == weights
 
 
 def test_the_forecast_leaves_no_trace(config):

@@ -123,7 +123,7 @@ def test_scales_take_turns_over_epochs_too(config):
     sizes = []
     for turn in range(6):
         loop.progress.epoch, loop.progress.batch = divmod(turn, per_epoch)
-        resized, mask = loop_module.rescaled(image, target, loop_module.scale_now(loop))
+        resized, mask = loop_module.rescaled(image, target, loop_module.scale_now(loop, per_epoch))
         assert resized.shape == mask.shape
         sizes.append(resized.shape[2])
     assert sizes == [32, 64, 96, 32, 64, 96]

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from crosslinknet.cli.common import bars_shown, show_table
-from crosslinknet.errors import UsageError, suggest
+from crosslinknet.cli.common import AllowCode, bars_shown, show_table
+from crosslinknet.errors import UsageError
 
 
 def models(
@@ -19,29 +19,38 @@ def models(
         bool, typer.Option("--cost", help="Also measure memory and time, predicting and training.")
     ] = False,
     limit: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Most time for the measurement of a network.")
+        float,
+        typer.Option(metavar="SECONDS", help="Most time for a row, from when it is built."),
     ] = 120.0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: all the machine has.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FOLDER", help="Also write cost.csv and cost.tex."),
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """List the networks with parameters, file size and multiply-accumulates."""
-    from crosslinknet.experiments.cost import costs, rows_of, table_of, write_tables
-    from crosslinknet.models import MODELS
+    import torch
+
+    from crosslinknet.experiments.cost import How, costs, rows_of, table_of, write_tables
+    from crosslinknet.models import MODELS, builder
 
     if size < 32:
         raise UsageError(f"--size is {size}; five poolings need at least 32.")
     for name in names or ():
-        if name not in MODELS:
-            raise UsageError(f"model {name!r} is unknown{suggest(name, MODELS)}")
+        builder(name)  # is there
     chosen, rows = list(names or MODELS), []
-    with bars_shown("Nothing was written.") as bars:
+    how = How(limit, threads or torch.get_num_threads()) if cost else None
+    kept = f"The rows so far are in {out}." if out else "Nothing was written; -o FOLDER does."
+    with bars_shown(kept) as bars:
         bar = bars.add_task("measuring" if cost else "counting", total=rows_of(chosen))
-        for row in costs(chosen, size, limit if cost else None):
+        for row in costs(chosen, size, how):
             rows.append(row)
-            bars.advance(bar)
-    show_table(table_of(rows, size, cost), texts=2)
+            if out is not None:
+                write_tables(rows, size, how, out)
+            bars.update(bar, advance=1, description=f"{row.name} is done")
+    show_table(table_of(rows, size, how), texts=2)
     if out is not None:
-        files = write_tables(rows, size, cost, out)
-        print(f"Tables: {', '.join(map(str, files))}")
+        print(f"Tables: {out / 'cost.csv'}, {out / 'cost.tex'}")

@@ -16,7 +16,7 @@ DECIDED_ELSEWHERE = {  # options of a network that follow from other keys
     "in_channels": "image.channels",
     "num_classes": "data.label_map and loss.classes",
     "attention_blocks": "loss.blocks and loss.attention",
-    "exclusive": "loss.classes",
+    "classes": "loss.classes",
     "first": "model.first",
 }
 
@@ -29,7 +29,9 @@ class ModelConfig(Section):
         {}, description="for the model: preset (released, paper, table1), widths, family, ..."
     )
     weights: Path | None = Field(
-        None, description="start from these weights (.safetensors, or released .pth)"
+        None,
+        description="start from these weights: a file (.safetensors, .pth), or a run's folder, "
+        "fold by fold",
     )
     first: Path | None = Field(
         None,
@@ -156,7 +158,9 @@ class TrainConfig(Section):
         None, gt=0, description="largest single gradient; null: no such clipping"
     )
     scales: list[float] = Field(
-        [], description="batches are resized by these in turn, to multiples of 32; [] leaves them"
+        [],
+        description="batches are resized by these in turn, to multiples of 32, by 1 not at all; [] "
+        "leaves them",
     )
     progressive: list[tuple[float, float]] = Field(
         [],

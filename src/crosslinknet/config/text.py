@@ -246,7 +246,7 @@ def _forget_recipe(content: dict[str, Any], settings: tuple[str, ...]) -> None:
                 if isinstance(model, dict) and isinstance(model.get("options"), dict):
                     model["options"].pop(option, None)
     if other != network:
-        _forget(content, "model", ("options", "weights", "first"))
+        _forget(content, "model", ("options", "weights"))
         if (network in ATTENTIVE) != (other in ATTENTIVE):
             _forget(content, "loss", ("bce", "dice", "attention"))
 

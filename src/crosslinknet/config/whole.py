@@ -89,16 +89,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _terms_have_outputs(self) -> Self:
-        """A weight that is written and other than usual must weigh something."""
+        """A weight other than the usual must weigh something; none weighs nothing anywhere."""
         for term, networks in GIVES.items():
             weight = getattr(self.loss, term)
             name, deep = self.model.name, self.model.options.get("deep_supervision", False)
             gives = name in networks and (deep or name not in DEEP)
-            if weight != 1.0 and name in PUBLISHED and not gives:
+            if weight not in (0.0, 1.0) and name in PUBLISHED and not gives:
                 needed = " (with model.options.deep_supervision)" if name in networks else ""
                 raise ValueError(
                     f"loss.{term} is {weight:g}, but {name} gives nothing that it would weigh; "
-                    f"{', '.join(networks)} do{needed}. Leave it at 1"
+                    f"only {', '.join(networks)} can{needed}. Leave it at 1"
                 )
         return self
 
@@ -108,6 +108,21 @@ class Config(Section):
             raise ValueError(
                 f"{self.model.name} looks at an image and at what another network found in it; "
                 "train that one first, inf-net say, and name its run: model.first=runs/NAME"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_method_at_a_time(self) -> Self:
+        if self.model.first is not None and self.semi.unlabelled is not None:
+            raise ValueError(
+                "model.first shows the second network true masks in training, and images of "
+                "semi.unlabelled have none. Train the first run with semi.unlabelled, the second "
+                "without"
+            )
+        if self.predict.stretch and self.loss.exclusive:
+            raise ValueError(
+                f"predict.stretch stretches each class by itself, and loss.classes is "
+                f"{self.loss.classes}, whose shares must sum to 1. Set it to false"
             )
         return self
 

@@ -204,19 +204,21 @@ def latex(summary: Mapping[str, Any]) -> str:
     )
 
 
-def latex_table(table: Table, note: str) -> str:
-    """A table with booktabs' rules and the settings below it."""
+def latex_table(table: Table, note: str, texts: int = 1) -> str:
+    """A table with booktabs' rules and the settings below it; ``texts`` columns are words."""
     header, *rows = [[latex_cells(cell) for cell in row] for row in (table.header, *table.rows)]
-    return booktabs(header, rows, note)
+    return booktabs(header, rows, note, texts)
 
 
-def booktabs(header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> str:
+def booktabs(
+    header: Sequence[str], rows: Sequence[Sequence[str]], note: str, texts: int = 1
+) -> str:
     """A table of cells that are LaTeX already, with a plain note below that wraps to the page."""
     first, *lines = [" & ".join(row) + r" \\" for row in (header, *rows)]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
-            r"\begin{tabular}{l" + "r" * (len(header) - 1) + "}",
+            r"\begin{tabular}{" + "l" * texts + "r" * (len(header) - texts) + "}",
             r"\toprule",
             first,
             r"\midrule",

@@ -2,7 +2,7 @@
 
 A network is measured in a process of its own with a time limit, so that one that is slow or does
 not fit into memory leaves a note in its row and stops nothing.
-Order: Cost, costs, the count, the measurement and its process, tables.
+Order: Cost, How, costs, the count, the measurement and its process, tables.
 """
 
 import csv
@@ -10,8 +10,10 @@ import io
 import json
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from crosslinknet.evaluate.documents import Table, latex_table
 from crosslinknet.files import write_text
 from crosslinknet.losses import SegmentationLoss
 from crosslinknet.models import (
+    MODELS,
     VARIANTS,
     Outputs,
     build_model,
@@ -33,6 +36,7 @@ from crosslinknet.models import (
 )
 
 ROUNDS = 3  # the first warms up, the best of the others counts
+APART = 1.5  # times of one step that differ by more are pointed out
 PAPER = {  # MiB of the file, Table III
     ("crosslink-net", "preset=released"): 121,
     ("ver-crosslink", "family=table3"): 60,
@@ -57,7 +61,7 @@ class Cost:
         memory_mib: tensors that training keeps for the way back, per image; measured.
         predict_ms: of a slice; measured.
         train_ms: of a training step, per image; measured.
-        note: why there is no measurement.
+        note: why there is no measurement, or none to be trusted.
     """
 
     name: str
@@ -72,18 +76,31 @@ class Cost:
     note: str = ""
 
 
-def costs(names: Sequence[str], size: int, limit: float | None) -> Iterator[Cost]:
+@dataclass(frozen=True)
+class How:
+    """How networks are measured.
+
+    Attributes:
+        limit: seconds for a row, from when the network is built.
+        threads: of the CPU.
+    """
+
+    limit: float
+    threads: int
+
+
+def costs(names: Sequence[str], size: int, how: How | None) -> Iterator[Cost]:
     """Rows of networks, all variants of each, one after the other.
 
     Args:
-        names: keys of ``MODELS``.
+        names: keys of ``MODELS``, or networks of one's own.
         size: height and width of a slice.
-        limit: seconds for the measurement of one network; None measures nothing.
+        how: None measures nothing.
     """
     for name in names:
         for options in VARIANTS.get(name, [{}]):
             row = counted(name, options, size)
-            yield row if limit is None else replace(row, **measured(name, options, size, limit))
+            yield row if how is None else replace(row, **measured(name, options, size, how))
 
 
 def rows_of(names: Sequence[str]) -> int:
@@ -93,7 +110,7 @@ def rows_of(names: Sequence[str]) -> int:
 
 def counted(name: str, options: Mapping[str, Any], size: int) -> Cost:
     """What shapes alone tell; nothing is computed."""
-    with torch.device("meta"):
+    with torch.device("meta" if name in MODELS else "cpu"):  # one's own may read values
         model = build_model(name, 1, 1, **options)
     text = ", ".join(f"{key}={value}" for key, value in options.items())
     bytes_ = sum(t.numel() * t.element_size() for t in model.state_dict().values())
@@ -107,25 +124,54 @@ def counted(name: str, options: Mapping[str, Any], size: int) -> Cost:
     )
 
 
-def measured(name: str, options: Mapping[str, Any], size: int, limit: float) -> dict[str, Any]:
-    """Milliseconds and memory from a process of its own, or a note why there are none."""
-    task = json.dumps({"name": name, "options": dict(options), "size": size})
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", __name__, task], capture_output=True, text=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        return {"note": f"not done within {limit:g} s"}
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        why = "killed, out of memory perhaps" if done.returncode < 0 else last
-        return {"note": f"failed: {why}"}
-    found: dict[str, Any] = json.loads(done.stdout)
+def measured(name: str, options: Mapping[str, Any], size: int, how: How) -> dict[str, Any]:
+    """Milliseconds and memory from a process of its own, and a note where something is amiss.
+
+    What was measured before a network failed, or ran out of time, counts.
+    """
+    task = {"name": name, "options": dict(options), "size": size, "threads": how.threads}
+    found: dict[str, Any] = {}
+    late = threading.Event()
+
+    words = [sys.executable, "-m", __name__, json.dumps(task)]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        clock = threading.Timer(how.limit, stop)
+        try:
+            for number, line in enumerate(process.stdout or ()):
+                found |= json.loads(line)
+                if number == 0:  # the network is built
+                    clock.start()
+            code = process.wait()
+        finally:  # Ctrl-C comes here too
+            clock.cancel()
+            process.kill()
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or ["no reason given"])[-1]
+    if late.is_set():
+        return found | {"note": f"not done within {how.limit:g} s"}
+    if code:
+        why = "killed, out of memory perhaps" if code < 0 else last
+        return found | {"note": f"failed: {why}"}
     return found
 
 
-def measure(name: str, options: Mapping[str, Any], size: int) -> dict[str, float]:
-    """Predict and train a slice of noise with a box, a few times; what ``Cost`` calls measured."""
+def measure(
+    name: str, options: Mapping[str, Any], size: int, threads: int
+) -> Iterator[dict[str, Any]]:
+    """Predict and train a slice of noise with a box, a few times; what ``Cost`` calls measured.
+
+    Yields:
+        Nothing when the network is built, then what is known when it is known.
+    """
+    torch.set_num_threads(threads)
     heads: dict[str, Any] = {"attention_blocks": (3,)} if takes(name, "attention_blocks") else {}
     model = build_model(name, 1, 1, **heads, **options)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -134,20 +180,35 @@ def measure(name: str, options: Mapping[str, Any], size: int) -> dict[str, float
     image, target = torch.rand(1, 1, size, size), torch.zeros(1, 1, size, size)
     target[..., size // 4 : size // 2, size // 4 : size // 2] = 1.0
     image, target = torch.cat([image, image]), torch.cat([target, target])  # batch norm needs two
-    predicts, trains, kept = [], [], 0
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
+    yield {}
+
+    def predict() -> None:
         with torch.inference_mode():
             model.eval()(image[:1])
-        predicts.append(time.perf_counter() - began)
-        began = time.perf_counter()
+
+    predicts = _rounds(predict)
+    yield {"predict_ms": 1000 * min(predicts)}
+    kept = 0
+
+    def train() -> None:
+        nonlocal kept
         kept = _step(model.train(), loss, image, target)
-        trains.append((time.perf_counter() - began) / len(image))
-    return {
-        "predict_ms": 1000 * min(predicts[1:]),
-        "train_ms": 1000 * min(trains[1:]),
-        "memory_mib": kept / len(image) / 2**20,
-    }
+
+    trains = [seconds / len(image) for seconds in _rounds(train)]
+    yield {"train_ms": 1000 * min(trains), "memory_mib": kept / len(image) / 2**20}
+    apart = max(max(times) / min(times) for times in (predicts, trains))
+    if apart > APART or min(predicts) > min(trains):
+        yield {"note": f"a busy machine? equal steps took up to {apart:.1f} times as long"}
+
+
+def _rounds(work: Callable[[], None]) -> list[float]:
+    """Seconds of each round but the first, which warms up."""
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return times[1:]
 
 
 def _step(model: nn.Module, loss: SegmentationLoss, image: Tensor, target: Tensor) -> int:
@@ -172,24 +233,25 @@ def _step(model: nn.Module, loss: SegmentationLoss, image: Tensor, target: Tenso
 # Tables
 
 
-def table_of(rows: Sequence[Cost], size: int, timed: bool) -> Table:
+def table_of(rows: Sequence[Cost], size: int, how: How | None) -> Table:
     """Rows as text; what was measured only where it was asked for."""
     header = ["network", "options", "parameters", "MiB", "paper", f"GMACs at {size}"]
-    header += ["kept MiB", "predict ms", "train ms", "note"] * timed
+    header += ["kept MiB", "predict ms", "train ms", "note"] * bool(how)
     lines = []
     for row in rows:
         cells = [row.name, row.options, f"{row.parameters:,}", f"{row.file_mib:.1f}"]
         cells += ["" if row.paper_mib is None else str(row.paper_mib), f"{row.gmacs:.2f}"]
-        if timed:
+        if how:
             numbers = (row.memory_mib, row.predict_ms, row.train_ms)
             cells += ["" if number is None else f"{number:,.0f}" for number in numbers]
             cells.append(row.note)
         lines.append(tuple(cells))
-    about = f"; measured with {torch.get_num_threads()} threads" if timed else ""
-    return Table(f"Networks, slices of {size}x{size}{about}", tuple(header), tuple(lines))
+    about = f"; measured with {how.threads} threads" if how else ""
+    caption = f"Networks for 1 channel and 1 class, slices of {size}x{size}{about}"
+    return Table(caption, tuple(header), tuple(lines))
 
 
-def write_tables(rows: Sequence[Cost], size: int, timed: bool, folder: Path) -> list[Path]:
+def write_tables(rows: Sequence[Cost], size: int, how: How | None, folder: Path) -> list[Path]:
     """cost.csv with every number, and cost.tex for a paper.
 
     Raises:
@@ -199,16 +261,17 @@ def write_tables(rows: Sequence[Cost], size: int, timed: bool, folder: Path) -> 
     writer = csv.DictWriter(buffer, list(asdict(rows[0])), lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: "" if v is None else v for k, v in asdict(row).items()} for row in rows)
-    table = table_of(rows, size, timed)
-    note = (
-        f"{table.caption}. MiB: weights as float32; paper: the sizes that Table III prints; kept: "
-        "tensors kept for the way back, per image; ms: best of two after a first."
-    )
+    table = table_of(rows, size, how)
+    note = f"{table.caption}. MiB: weights as float32; paper: the sizes that Table III prints"
+    if how:
+        note += "; kept: tensors kept for the way back, per image; ms: best of two after a first"
     files = [folder / "cost.csv", folder / "cost.tex"]
-    for path, text in zip(files, (buffer.getvalue(), latex_table(table, note)), strict=True):
+    texts = (buffer.getvalue(), latex_table(table, f"{note}.", texts=2))
+    for path, text in zip(files, texts, strict=True):
         write_text(path, text)
     return files
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    for known in measure(**json.loads(sys.argv[1])):
+        print(json.dumps(known), flush=True)

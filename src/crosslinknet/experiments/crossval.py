@@ -13,9 +13,15 @@ import torch
 from crosslinknet.config import Config, ModelConfig, TrainConfig, decided_keys, to_dict
 from crosslinknet.errors import UsageError
 from crosslinknet.evaluate import Scores, check_settings, evaluate_fold, summarise
-from crosslinknet.experiments.semi import find_unlabelled, train_semi
+from crosslinknet.experiments.semi import (
+    apart_from_test,
+    find_unlabelled,
+    fix_unlabelled,
+    train_semi,
+)
 from crosslinknet.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from crosslinknet.labels import label_table
+from crosslinknet.models import Staged
 from crosslinknet.predict import load, mask_path, predict_to_folder
 from crosslinknet.report import write_report
 from crosslinknet.runs import Run, gather_folds, open_run, plan_run, read_folds, record_fold
@@ -68,10 +74,9 @@ def run_fold(
 
 def train(job: Run, fold: int, resume: bool, console: Console) -> Path:
     """Train a fold, with the images that have no masks where there are any; gives its weights."""
-    unlabelled = find_unlabelled(job)
-    if unlabelled:
-        return train_semi(job, fold, unlabelled, resume, console)
-    return train_fold(job, fold, resume, console)
+    if job.config.semi.unlabelled is None or str(fold) in job.finished_folds():
+        return train_fold(job, fold, resume, console)
+    return train_semi(job, fold, find_unlabelled(job), resume, console)
 
 
 def begin(config: Config, fold: int | None, resume: bool, console: Console) -> Run:
@@ -85,15 +90,22 @@ def begin(config: Config, fold: int | None, resume: bool, console: Console) -> R
         )
     announce(job, console)
     numbers = range(len(job.splits.folds)) if fold is None else (fold,)
-    check_network(job, numbers)
     folds = [job.splits.folds[number] for number in numbers]
+    ahead = [number for number in numbers if str(number) not in job.finished_folds()]
+    if ahead:
+        check_network(job, ahead)
     ids = {name for part in folds for name in (*part.train, *part.validation, *part.test)}
     console.say(f"reading {len(ids)} cases")
     job.cached(tuple(sorted(ids)))
-    find_unlabelled(job)
     for split in folds:
         check_training(job, split)
-    return open_run(config, resume)
+    unlabelled = find_unlabelled(job) if ahead else []
+    for number in ahead if unlabelled else ():
+        apart_from_test(job, number, unlabelled)
+    job = open_run(config, resume)
+    if unlabelled:
+        fix_unlabelled(job, unlabelled)
+    return job
 
 
 def check_classes(config: Config) -> None:
@@ -202,8 +214,9 @@ def write_attention(job: Run, fold: int, ids: Sequence[str]) -> None:
     if all(path.exists() for path in paths.values()):
         return
     model = load(folder, job.config.train.accelerator).models[0]
-    blocks = getattr(model, "attention_blocks", ())
-    if not blocks or not hasattr(model, "stages"):
+    last = model.second if isinstance(model, Staged) else model
+    blocks = getattr(last, "attention_blocks", ())
+    if not blocks or not hasattr(last, "stages"):
         return
     which = list(blocks).index(3) if 3 in blocks else 0
     device = next(model.parameters()).device

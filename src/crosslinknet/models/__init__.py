@@ -23,7 +23,13 @@ from crosslinknet.models.dense_unet import DenseUNet
 from crosslinknet.models.gridnet import GridNet
 from crosslinknet.models.inf_net import InfNet
 from crosslinknet.models.inf_net_stage import MultiClassStage
-from crosslinknet.models.own import allow_code, check_contract, load_class, own_class
+from crosslinknet.models.own import (
+    allow_code,
+    check_contract,
+    load_class,
+    own_class,
+    said_by,
+)
 from crosslinknet.models.spnet import SPNet
 from crosslinknet.models.staged import Staged
 from crosslinknet.models.unet import UNet
@@ -136,7 +142,7 @@ def build_model(
         )
     if first is not None:
         second = build_model(name, 2 * in_channels, num_classes, **options)
-        return Staged(build_model(**first["model"]), second, first["classes"])
+        return Staged(build_model(**first["model"]), second, in_channels, first["classes"])
     build = builder(name)
     try:
         model = build(in_channels=in_channels, num_classes=num_classes, **options)
@@ -144,8 +150,12 @@ def build_model(
         known = inspect.signature(build).parameters
         unknown = [f"{key} is unknown{suggest(key, known)}" for key in options if key not in known]
         raise UsageError(
-            f"model {name!r} cannot be built with {options}: {' '.join(unknown) or error}"
+            f"model {name!r} cannot be built with {options}: {' '.join(unknown) or said_by(error)}"
         ) from error
+    except Exception as error:
+        if name in _OURS:
+            raise
+        raise UsageError(f"model {name!r} cannot be built: {said_by(error)}") from error
     if name not in _OURS:
         check_contract(model, name, in_channels, num_classes)
     return model

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from crosslinknet.errors import ShapeError
 
+EXCLUSIVE = ("softmax", "one-vs-rest")  # kinds of classes of which a pixel has one
+
 Maps = list[list[Tensor]]  # per attention block, per branch: scores before the sigmoid (B, 1, h, w)
 
 
@@ -52,10 +54,9 @@ def probabilities(logits: Tensor, classes: str) -> Tensor:
     """
     if classes == "softmax":
         return torch.softmax(logits, dim=1)[:, 1:]
-    probs = torch.sigmoid(logits)
-    if classes == "one-vs-rest":
-        return (probs / probs.sum(dim=1, keepdim=True))[:, 1:]
-    return probs
+    if classes == "one-vs-rest":  # sigmoids over their sum, which may be too small for a float
+        return torch.softmax(F.logsigmoid(logits.float()), dim=1)[:, 1:]
+    return torch.sigmoid(logits)
 
 
 def check_image(x: Tensor, in_channels: int) -> tuple[int, int]:

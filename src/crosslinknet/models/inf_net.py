@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from crosslinknet.errors import UsageError, suggest
 from crosslinknet.models.backbones import Backbone, res2net50, resnet50, vgg16
-from crosslinknet.models.contract import Outputs, check_image, padded
+from crosslinknet.models.contract import EXCLUSIVE, Outputs, check_image, padded, probabilities
 from crosslinknet.models.layers import MIN_SIZE, Kernel, check_input
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
@@ -129,8 +129,8 @@ class InfNet(nn.Module):
         num_classes: number of logit maps; above 1 it is ``multi_class``, our extension.
         backbone: ``res2net50``, ``resnet50`` or ``vgg16``.
         width: channels of the receptive field blocks and of the partial decoder.
-        exclusive: of the classes, one holds at each pixel and the first map is the background
-            (softmax); otherwise each map has a sigmoid of its own.
+        classes: what the maps stand for, as ``loss.classes``; of exclusive classes the first map is
+            the background.
 
     Attributes:
         backbone_own: parts of tensor names of the backbone that no public file of weights has.
@@ -147,15 +147,15 @@ class InfNet(nn.Module):
         num_classes: int = 1,
         backbone: str = "res2net50",
         width: int = 32,
-        exclusive: bool = False,
+        classes: str = "sigmoid",
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
             raise UsageError(f"backbone {backbone!r} is unknown{suggest(backbone, BACKBONES)}")
-        if exclusive and num_classes < 2:
+        if classes in EXCLUSIVE and num_classes < 2:
             raise UsageError("exclusive classes need two maps or more, the first the background.")
         self.in_channels = in_channels
-        self.exclusive = exclusive
+        self.classes = classes
         self.backbone = BACKBONES[backbone](in_channels)
         c1, c2, c3, c4 = self.backbone.channels
         self.fields = nn.ModuleList(ReceptiveField(c, width) for c in (c2, c3, c4))
@@ -208,8 +208,7 @@ class InfNet(nn.Module):
 
     def _away(self, logits: Tensor) -> Tensor:
         """One minus the probability of what is in front: (B, K, h, w) to (B, 1, h, w)."""
-        front = torch.softmax(logits, dim=1)[:, 1:] if self.exclusive else torch.sigmoid(logits)
-        return 1.0 - front.amax(dim=1, keepdim=True)
+        return 1.0 - probabilities(logits, self.classes).amax(dim=1, keepdim=True)
 
 
 def _cropped(logits: Tensor, whole: Tensor, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from crosslinknet.models.contract import Outputs, probabilities
+from crosslinknet.models.contract import EXCLUSIVE, Outputs, probabilities
 
 
 class Staged(nn.Module):
@@ -22,12 +22,19 @@ class Staged(nn.Module):
     Args:
         first: gives logits of the image.
         second: takes 2 C channels.
+        in_channels: C.
         classes: what a map of the first's logits stands for, as ``loss.classes`` of its training.
+
+    Attributes:
+        backbone_heads: of the second, if it has a backbone.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module, classes: str) -> None:
+    def __init__(self, first: nn.Module, second: nn.Module, in_channels: int, classes: str) -> None:
         super().__init__()
-        self.in_channels = int(first.in_channels)  # type: ignore[arg-type]
+        self.in_channels = in_channels
+        heads: tuple[str, ...] = getattr(second, "backbone_heads", ())
+        if heads:
+            self.backbone_heads = tuple(f"second.{name}" for name in heads)
         self.first = first.requires_grad_(False).eval()
         self.second = second
         self.classes = classes
@@ -58,7 +65,7 @@ class Staged(nn.Module):
     def found(self, x: Tensor) -> Tensor:
         """Probability of any class of the first, (B, 1, H, W)."""
         probs = probabilities(self.first(x), self.classes)
-        if self.classes in ("softmax", "one-vs-rest"):  # exclusive: what is not background
+        if self.classes in EXCLUSIVE:  # what is not background
             return probs.sum(dim=1, keepdim=True)
         return probs.amax(dim=1, keepdim=True)
 

@@ -50,12 +50,12 @@ def load_trained(
     Args:
         model: the network.
         tensors: of the other one.
-        classes: logit maps of the model and of the other one.
+        classes: of the model and of the other one; their heads differ by as many rows.
         path: the file, for messages.
 
     Returns:
         Names of tensors that stay as they were drawn: heads that differ in the number of classes,
-        and attention heads that the other one has not.
+        and heads for the training alone that the other one has not.
 
     Raises:
         DataError: anything else differs; the message names the keys.
@@ -67,7 +67,8 @@ def load_trained(
         if name not in given:
             return name.startswith("heads.")
         ours, theirs = wanted[name].shape, given[name].shape
-        return ours != theirs and (*ours[:1], *theirs[:1]) == classes and ours[1:] == theirs[1:]
+        rows = int(ours[0]) - int(theirs[0]) if ours != theirs else 0
+        return rows != 0 and rows == classes[0] - classes[1] and bool(ours[1:] == theirs[1:])
 
     return _fill(model, given, path, [name for name in wanted if stays(name)])
 

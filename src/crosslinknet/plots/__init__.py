@@ -15,7 +15,13 @@ from crosslinknet.plots.charts import (
     size_scatter,
 )
 from crosslinknet.plots.comparison import differences, method_values, places, rank_axis
-from crosslinknet.plots.slices import attention_panel, overlay, pseudo_labels, region_of_interest
+from crosslinknet.plots.slices import (
+    Labelled,
+    attention_panel,
+    overlay,
+    pseudo_labels,
+    region_of_interest,
+)
 from crosslinknet.plots.style import PALETTE, PREDICTION, REFERENCE, save, svg
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "REFERENCE",
     "SIZE_EDGES",
     "SMALL_TARGET",
+    "Labelled",
     "SizeBin",
     "attention_panel",
     "curves",

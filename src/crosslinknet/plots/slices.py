@@ -5,7 +5,7 @@ outlines are drawn.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -98,24 +98,39 @@ def attention_panel(
     return figure
 
 
-def pseudo_labels(images: Sequence[Values], masks: Sequence[Mask]) -> "Figure":
-    """Slices side by side with the outlines of what a network found in them.
+class Labelled(NamedTuple):
+    """A slice that a network labelled.
 
-    Args:
-        images: (H, W) grey, in 0..1, of one shape.
-        masks: (K, H, W) each.
+    Attributes:
+        name: of the image.
+        image: (H, W) grey, in 0..1.
+        probs: (K, H, W), what the network is how sure of.
+        masks: (K, H, W), what it would decide.
     """
-    columns = min(6, len(images))
-    rows = -(-len(images) // columns)
-    figure = empty_figure(1.5 * columns, 1.5 * rows * images[0].shape[0] / images[0].shape[1])
-    every = figure.subplots(rows, columns, squeeze=False).ravel()
-    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.02, hspace=0.02)
-    for axes in every:
-        axes.set_axis_off()
-    for axes, image, mask in zip(every, images, masks, strict=False):
-        _show(axes, image, (slice(0, image.shape[0]), slice(0, image.shape[1])))
-        for number, one in enumerate(mask):
-            _outline(axes, one, PREDICTION, "solid", _widths(number), f"pred-{number}")
+
+    name: str
+    image: Values
+    probs: Values
+    masks: Mask
+
+
+def pseudo_labels(slices: Sequence[Labelled], classes: Sequence[str]) -> "Figure":
+    """A row per slice: the image, and for each class its probability and its outline."""
+    height, width = slices[0].image.shape
+    panel = 1.5 * height / width
+    figure = empty_figure(1.5 * (1 + len(classes)), (panel + 0.2) * len(slices) + 0.2)
+    rows = figure.subplots(len(slices), 1 + len(classes), squeeze=False)
+    top = 1 - 0.4 / figure.get_figheight()
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=top, wspace=0.03, hspace=0.2 / panel)
+    every = (slice(0, height), slice(0, width))
+    for row, one in zip(rows, slices, strict=True):
+        _show(row[0], one.image, every)
+        row[0].set_title(one.name, fontsize=6, color=PALETTE["muted"], pad=2)
+        for number, axes in enumerate(row[1:]):
+            _picture(axes, _shrunk(one.probs[number]), every, cmap="magma", limits=(0, 1))
+            _outline(axes, one.masks[number], REFERENCE, "solid", 1.0, f"pred-{number}")
+    for axes, name in zip(rows[0][1:], classes, strict=True):
+        axes.set_title(f"{name}, dark 0, bright 1", fontsize=7, color=PALETTE["ink"], pad=2)
     return figure
 
 
@@ -146,10 +161,18 @@ def _show(axes: "Axes", image: Values, part: tuple[slice, slice]) -> None:
     _picture(axes, _shrunk(image[part]), part, cmap="gray")
 
 
-def _picture(axes: "Axes", pixels: Values, part: tuple[slice, slice], cmap: str) -> None:
+def _picture(
+    axes: "Axes",
+    pixels: Values,
+    part: tuple[slice, slice],
+    cmap: str,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Show pixels in the coordinates of the whole; ``limits`` of the colours, null: their own."""
     rows, columns = part
     extent = (columns.start - 0.5, columns.stop - 0.5, rows.stop - 0.5, rows.start - 0.5)
-    scale = (0, 1) if cmap == "gray" else (float(pixels.min()), float(pixels.max()))
+    own = (0, 1) if cmap == "gray" else (float(pixels.min()), float(pixels.max()))
+    scale = limits or own
     axes.imshow(
         pixels, cmap=cmap, vmin=scale[0], vmax=scale[1], extent=extent, interpolation="none"
     )

@@ -13,6 +13,7 @@ from crosslinknet.predict.predictor import (
     pick_device,
     predict_batch,
     predict_case,
+    probability_scores,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "predict_batch",
     "predict_case",
     "predict_to_folder",
+    "probability_scores",
 ]

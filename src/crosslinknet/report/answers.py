@@ -132,10 +132,10 @@ def training(material: Material) -> str:
     hardware = material.manifest.get("hardware", {}).get("processor", "")
     where = f"; {duration(seconds)} of training on {hardware or 'unknown hardware'}"
     if learnt:
-        counts = sorted(one["images"] for one in learnt)
+        counts = sorted({one["images"] for one in learnt})
         text += (
-            f"; {counts[0]} to {counts[-1]} images without masks in a fold, labelled by the "
-            f"network itself, {material.config.semi.group} at a time"
+            f"; {' to '.join(map(str, (counts[0], *counts[1:][-1:])))} images without masks in a "
+            f"fold, labelled by the network itself, {material.config.semi.group} at a time"
         )
     return text + (where if seconds else "")
 
@@ -180,9 +180,11 @@ def internal(material: Material) -> str:
         return ""
     cases = len({row.case for row in material.rows})
     every = material.manifest.get("data", {}).get("cases", cases)
+    begun = material.config.model.weights is not None
     return (
         f"{len(tested)} of {len(material.folds)} folds tested, {cases} of {every} cases once each, "
         "by the model that did not see their subjects"
+        + ("; what its first weights saw is for the author" if begun else "")
     )
 
 

@@ -35,6 +35,9 @@ def header(material: Material) -> dict[str, Html]:
     parts = [
         f"{', '.join(config.classes)} in {config.data.root.absolute().name}",
         f"{config.model.name} {preset}".strip(),
+        f"behind {config.model.first.name}" if config.model.first else "",
+        f"from {config.model.weights.name}" if config.model.weights else "",
+        "with images without masks" if config.semi.unlabelled else "",
         f"{len(material.folds)}-fold cross-validation",
         moment(material.manifest["created"]) if "created" in material.manifest else "",
     ]

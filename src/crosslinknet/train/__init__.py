@@ -3,20 +3,22 @@
 A run may be stopped at any moment, by Ctrl-C or by pulling the plug, and goes on to the same bits:
 the state that is saved (weights, moments, place in the epoch, sums of the log) together with the
 config determines every later number.
-Order: this file, then setup.py, first_stage.py, loop.py, estimate.py, state.py, processes.py.
+Order: this file, then setup.py, earlier.py, loop.py, estimate.py, state.py, processes.py.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 
 from crosslinknet.cache import CachedCase, require_foreground
+from crosslinknet.checkpoint import MODEL_FORMAT, read_checkpoint, tensors_hash
 from crosslinknet.config import Config
 from crosslinknet.data import SliceDataset
 from crosslinknet.errors import UsageError
-from crosslinknet.files import sha256_of_file, write_bytes
+from crosslinknet.files import write_bytes
 from crosslinknet.losses import SegmentationLoss
 from crosslinknet.models import build_model
 from crosslinknet.runs import Run, hardware, record_fold
@@ -28,6 +30,7 @@ from crosslinknet.train.setup import (
     make_fabric,
     make_optimizer,
     model_spec,
+    prepare_cpu,
     start_weights,
     to_memory_format,
 )
@@ -42,7 +45,7 @@ from crosslinknet.train.state import (
     write_model,
 )
 
-__all__ = ["Console", "Interrupted", "has_bf16", "train_fold"]
+__all__ = ["Console", "Interrupted", "has_bf16", "prepare_cpu", "train_fold"]
 
 
 def train_fold(
@@ -51,6 +54,7 @@ def train_fold(
     resume: bool = False,
     console: Console | None = None,
     pseudo: Sequence[CachedCase] = (),
+    facts: dict[str, Any] | None = None,
 ) -> Path:
     """Train one fold to its end, or from where it was stopped.
 
@@ -60,6 +64,7 @@ def train_fold(
         resume: go on from the last checkpoint; without one the fold starts from the beginning.
         console: hears what happens.
         pseudo: further cases to train on, whose labels are not from a file of the data set.
+        facts: what is known beforehand and recorded with the fold.
 
     Returns:
         Path of the trained ``model.safetensors``.
@@ -101,7 +106,7 @@ def train_fold(
             "image.size; they train as empty. Raise image.size, or set image.fit: crop."
         )
     processes = config.train.devices
-    launch(_train, fabric, processes, console, run, fold, training, watching)
+    launch(_train, fabric, processes, console, run, fold, training, watching, facts or {})
     return folder / "model.safetensors"
 
 
@@ -112,15 +117,14 @@ def _train(
     fold: int,
     training: list[CachedCase],
     watching: list[CachedCase],
+    facts: dict[str, Any],
 ) -> None:
     """The work of one process; the first one also writes."""
     config = run.config
     folder = run.fold_folder(fold) / "checkpoints"
     last, best, final = (folder / f"{name}.safetensors" for name in ("last", "best", "model"))
 
-    if config.train.threads is not None:
-        torch.set_num_threads(config.train.threads)
-    torch.set_flush_denormal(True)
+    prepare_cpu(config)
     torch.manual_seed(config.train.seed)
     dataset = SliceDataset(training, run.table, config)
     watched = SliceDataset(watching, run.table, config) if watching else None
@@ -130,7 +134,9 @@ def _train(
     if not last.exists():
         left = start_weights(bare, config, fold)
         if left:
-            console.warn(f"{config.model.weights} does not fit, and leaves as drawn: {left}")
+            console.warn(
+                f"{config.model.weights} leaves these as they were drawn: {', '.join(left)}"
+            )
     model, optimizer = fabric.setup(to_memory_format(bare, config), make_optimizer(bare, config))
     if hasattr(bare, "forward_for_loss"):
         model.mark_forward_method("forward_for_loss")
@@ -184,7 +190,8 @@ def _train(
             "epochs": progress.epoch,
             "steps": progress.step,
             "alarms": progress.alarms,
-            "weights_sha256": sha256_of_file(final),
+            "weights_sha256": tensors_hash(read_checkpoint(final, MODEL_FORMAT)[0]),
+            **facts,
         })  # fmt: skip
         progress.finished = True
         save()

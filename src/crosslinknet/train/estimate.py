@@ -19,6 +19,9 @@ def forecast(loop: Loop) -> str:
     scales = train.scales or [1.0]
     largest = max(scales)
     cuda = loop.fabric.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    before = _peak_memory()  # of an earlier fold, with its optimizer's moments
     buffers = {name: value.clone() for name, value in loop.bare.named_buffers()}
     batch = next(iter(make_loader(loop.batches(loop.progress.epoch), loop.dataset, 0)))
     loop.model.train()
@@ -34,22 +37,33 @@ def forecast(loop: Loop) -> str:
         value.copy_(buffers[name])
 
     measured = math.prod(scaled_size(size_at(loop.config, loop.progress.epoch), largest))
-    batches = sum(  # in units of the measured one
-        len(loop.batches(epoch)) * math.prod(scaled_size(size_at(loop.config, epoch), scale))
-        for epoch in range(loop.progress.epoch, epochs)
-        for scale in scales
-    ) / (len(scales) * measured)
+    batches = 0.0  # in units of the measured one
+    for epoch in range(loop.progress.epoch, epochs):
+        sizes = [scaled_size(size_at(loop.config, epoch), scale) for scale in scales]
+        pixels = sum(map(math.prod, sizes)) / len(sizes)
+        batches += len(loop.batches(epoch)) * pixels / measured
     peak = torch.cuda.max_memory_allocated() if cuda else _peak_memory()
-    moments = 0  # of the optimizer, which makes them at its first step
-    if loop.progress.step == 0:
-        weights = sum(p.numel() * 4 for p in loop.bare.parameters())
-        moments = weights if train.optimizer == "sgd" else 2 * weights
+    moments = moments_to_come(loop, rose=cuda or peak > before)
     size = "x".join(map(str, scaled_size(size_at(loop.config, loop.progress.epoch), largest)))
     return (
         f"{len(loop.dataset)} training slices; one batch of {train.batch_size} at {size} took "
         f"{seconds:.2f} s; expect {duration(batches * seconds)} and "
         f"{(peak + moments) / 2**30:.1f} GiB of memory on {loop.fabric.device}"
     )
+
+
+def moments_to_come(loop: Loop, rose: bool) -> int:
+    """Bytes of what the optimizer makes at its first step.
+
+    Args:
+        loop: of the training.
+        rose: whether the measured step needed more memory than the process had used before; if not,
+            an earlier fold had such moments, and the peak holds them.
+    """
+    if loop.progress.step > 0 or not rose:
+        return 0
+    weights = sum(p.numel() * 4 for p in loop.bare.parameters() if p.requires_grad)
+    return weights if loop.config.train.optimizer == "sgd" else 2 * weights
 
 
 def duration(seconds: float) -> str:

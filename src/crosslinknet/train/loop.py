@@ -26,9 +26,10 @@ from crosslinknet.data import (
     to_target,
 )
 from crosslinknet.errors import TrainingError
+from crosslinknet.labels import decode
 from crosslinknet.losses import Parts, SegmentationLoss
 from crosslinknet.models import Outputs
-from crosslinknet.predict import predict_batch
+from crosslinknet.predict import predict_batch, probability_scores
 from crosslinknet.train.processes import mean_over_processes, ranks_that_say
 from crosslinknet.train.setup import learning_rate
 from crosslinknet.train.state import LOG_COLUMNS, Console, Progress
@@ -88,7 +89,7 @@ def train_epoch(loop: Loop) -> Iterator[None]:
         ends_group = progress.batch + 1 == first_of_group + group
         with loop.fabric.no_backward_sync(loop.model, enabled=not ends_group):
             seed_batch(loop)
-            parts = forward(loop, batch, scale_now(loop))
+            parts = forward(loop, batch, scale_now(loop, per_epoch))
             losses = torch.stack([parts.total.detach(), parts.bce, parts.dice, parts.attention])
             means = finite_means("loss", [*losses.tolist(), parts.valid_images], loop, batch.names)
             loop.fabric.backward(parts.total / group)
@@ -138,11 +139,10 @@ def forward(loop: Loop, batch: Batch, scale: float = 1.0) -> Parts:
     return loop.loss(target, **outputs._asdict())
 
 
-def scale_now(loop: Loop) -> float:
-    """The scale whose turn it is (``train.scales``)."""
+def scale_now(loop: Loop, per_epoch: int) -> float:
+    """The scale whose turn it is (``train.scales``), of ``per_epoch`` batches in an epoch."""
     scales, progress = loop.config.train.scales or [1.0], loop.progress
-    turn = progress.epoch * len(loop.batches(progress.epoch)) + progress.batch
-    return scales[turn % len(scales)]
+    return scales[(progress.epoch * per_epoch + progress.batch) % len(scales)]
 
 
 def scaled_size(size: Sequence[int], scale: float) -> list[int]:
@@ -258,16 +258,18 @@ def validate(loop: Loop) -> tuple[float, float, float]:
     config = loop.config.model_copy(update={"predict": PredictConfig()})
     loop.bare.eval()
     losses, dices, marked, pixels = [], [], 0, 0
+    table = loop.watched.table
     for case in loop.watched.cases:
         slices, codes = case.image, case.codes
         assert codes is not None
         for d in range(len(slices)):
             image = torch.from_numpy(np.array(slices[d : d + 1])).to(loop.fabric.device)
-            target = to_target(np.array(codes[d : d + 1]), loop.watched.table)
+            target = to_target(np.array(codes[d : d + 1]), table)
             target = target.to(loop.fabric.device)
             with loop.fabric.autocast():
                 probs = predict_batch([loop.bare], image, config)  # (1, K, H, W)
-            pred = probs > config.predict.threshold
+            found = decode(probability_scores(probs[0].cpu().numpy(), config), table)
+            pred = to_target(found[None], table).to(target) > 0.5  # as it would be written
             losses.append(validation_loss(probs, target))
             marked, pixels = marked + int(pred.sum()), pixels + pred.numel()
             overlap = (pred * target).sum(dim=(0, 2, 3))

@@ -26,7 +26,13 @@ from crosslinknet.models.weights import load_trained, load_weights
 from crosslinknet.predict import pick_device
 from crosslinknet.runs import Run
 from crosslinknet.splits import Fold
-from crosslinknet.train.first_stage import check_first, fill_first, first_spec
+from crosslinknet.train.earlier import (
+    check_first,
+    check_weights,
+    fill_first,
+    first_spec,
+    weights_of,
+)
 
 
 def check_network(run: Run, folds: Iterable[int]) -> None:
@@ -39,12 +45,13 @@ def check_network(run: Run, folds: Iterable[int]) -> None:
     Raises:
         UsageError: an impossible option or precision.
         SystemProblem: no such device.
-        DataError: ``model.weights`` cannot be read or is of another network; ``model.first`` was
-            trained on what is tested here.
+        DataError: ``model.weights`` cannot be read or is of another network; it or ``model.first``
+            was trained on what is tested here.
     """
     config = run.config
     make_fabric(config)
     check_first(run, folds)
+    check_weights(run, folds)
     fold = min(folds)
     spec = model_spec(run, SegmentationLoss(config.loss), fold)
     if config.model.weights is None and config.model.first is None and config.model.name in MODELS:
@@ -110,6 +117,13 @@ def make_fabric(config: Config) -> Fabric:
     )
 
 
+def prepare_cpu(config: Config) -> None:
+    """What the bits of a CPU's results depend on: number of threads, numbers close to 0."""
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    torch.set_flush_denormal(True)
+
+
 def has_bf16(accelerator: str) -> bool:
     """Whether bf16 is computed in hardware: CUDA of compute capability 8, CPUs with AVX512-BF16."""
     if accelerator in ("auto", "cuda") and torch.cuda.is_available():
@@ -130,7 +144,7 @@ def model_spec(run: Run, loss: SegmentationLoss, fold: int) -> dict[str, Any]:
         "in_channels": config.image.channels,
         "num_classes": len(run.table.classes) + loss.exclusive,
         **attention,
-        **({"exclusive": True} if loss.exclusive and takes(config.model.name, "exclusive") else {}),
+        **({"classes": config.loss.classes} if takes(config.model.name, "classes") else {}),
         **config.model.options,
         **first_spec(config, fold),
     }
@@ -156,7 +170,7 @@ def start_weights(model: nn.Module, config: Config, fold: int) -> list[str]:
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.xavier_normal_(module.weight)
-    path = config.model.weights
+    path = weights_of(config, fold)
     if path is None:
         return []
     if is_checkpoint(path):

@@ -81,9 +81,40 @@ def test_a_second_stage_starts_from_the_weights_of_another(phantoms, first, tmp_
 
 def test_a_first_network_that_was_trained_on_what_is_tested_is_refused(phantoms, first, tmp_path):
     config = second(phantoms, tmp_path, first, "split.seed=7", "split.duplicates=ignore")
-    with pytest.raises(DataError, match=r"was trained on\. Take its folds: -s split\.file="):
+    with pytest.raises(DataError, match=r"was trained\. Name that run .* -s split\.file="):
         crossval.run(config)
     assert not config.run.exists()
+
+
+def test_weights_that_know_what_is_tested_are_refused_and_those_of_each_fold_taken(
+    phantoms, first, tmp_path
+):
+    """Fold 0's network was trained on what fold 1 tests."""
+    settings = ("data.label_map={any: [1, 2]}", "train.epochs=1", "train.lr=1e-30")
+    file = first / "fold_0" / "checkpoints" / "model.safetensors"
+    with pytest.raises(DataError, match=r"fold 1 tests .* fold_0 of model\.weights, \S+, was tr"):
+        crossval.run(tiny_config(phantoms, tmp_path, *settings, f"model.weights={file}"))
+    config = tiny_config(phantoms, tmp_path, *settings, f"model.weights={first}")
+    crossval.run(config)
+    for fold in ("fold_0", "fold_1"):
+        own, source = weights_of(config.run / fold), weights_of(first / fold)
+        assert torch.equal(own["classifier.bias"], source["classifier.bias"])
+    sheet = (config.run / "reporting.md").read_text(encoding="utf-8")
+    assert "what its first weights saw is for the author" in sheet
+
+
+def test_where_data_are_gone_names_tell_and_it_is_said(phantoms, first, tmp_path):
+    moved = tmp_path / "first"
+    shutil.copytree(first, moved)
+    text = (moved / "config.yaml").read_text(encoding="utf-8")
+    (moved / "config.yaml").write_text(text.replace(str(phantoms), "/gone"), encoding="utf-8")
+    file = moved / "fold_0" / "checkpoints" / "model.safetensors"
+    settings = ("data.label_map={any: [1, 2]}", f"model.weights={file}")
+    with (
+        pytest.raises(DataError, match="fold 1 tests"),
+        pytest.warns(UserWarning, match="was trained on /gone, which is not there"),
+    ):
+        crossval.run_fold(tiny_config(phantoms, tmp_path, *settings), 1)
 
 
 def test_the_folds_of_the_first_can_be_taken(phantoms, first, tmp_path):
@@ -108,6 +139,6 @@ def test_a_first_run_that_has_not_ended_is_refused(phantoms, first, tmp_path):
     half = tmp_path / "half"
     shutil.copytree(first, half)
     (half / "fold_1" / "checkpoints" / "model.safetensors").unlink()
-    with pytest.raises(UsageError, match="has no trained fold 1"):
+    with pytest.raises(UsageError, match="has no trained fold_1"):
         crossval.run(second(phantoms, tmp_path, half))
     crossval.run_fold(second(phantoms, tmp_path, half, "train.epochs=1"), 0)  # needs fold 0 alone
