@@ -4,7 +4,8 @@ python scripts/compare_networks.py train --data DATA [--runs runs] [--jobs 2] [-
 python scripts/compare_networks.py table [--runs runs]
 
 Trainings go on where they were stopped; those that failed are named in the table with the reason.
-Each runs with one thread, --jobs of them side by side, the quickest networks first.
+Each runs with one thread, --jobs of them side by side, the quickest networks first; a second stage
+after its first.
 """
 
 import argparse
@@ -26,9 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG, PAGE = ROOT / "configs" / "covid19-networks.yaml", ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
 FOLD = 0
-LEFT_OUT = {
-    "inf-net-stage": "needs the map of Inf-Net as a second input; for classes, not for one target"
-}
+FIRST = {"inf-net-stage": "inf-net"}  # networks that look at what another one found
 PAPER = {  # DSC on COVID19-I, Table V: 512x512, whole frames, random folds
     "crosslink-net": 73.40, "unet5": 62.09, "inf-net": 70.17, "crossover-net": 72.80,
 }  # fmt: skip
@@ -54,8 +53,7 @@ def main() -> None:
 
 def train_all(names: list[str], data: Path, runs: Path, jobs: int, settings: list[str]) -> None:
     """One training after the other in each of the jobs; what fails does not stop the rest."""
-    chosen = [name for name in names if name not in LEFT_OUT]
-    chosen.sort(key=lambda name: cost_of(name).gmacs)
+    chosen = sorted(names, key=lambda name: (name in FIRST, cost_of(name).gmacs))
     with ThreadPoolExecutor(jobs) as pool:
         for name, seconds, problem in pool.map(
             lambda one: train(one, data, runs, settings), chosen
@@ -74,6 +72,8 @@ def train(name: str, data: Path, runs: Path, settings: list[str]) -> tuple[str, 
         f"output.dir={runs}", "train.threads=1", *settings,
     ):  # fmt: skip
         words += ["-s", setting]
+    if name in FIRST:
+        words += ["-s", f"model.first={(runs / run_name(FIRST[name])).resolve()}"]
     resume = ["--resume"] if (folder / "manifest.json").exists() else []
     with folder.with_suffix(".log").open("a", encoding="utf-8") as log:
         done = subprocess.run([*words, *resume], stdout=log, stderr=subprocess.STDOUT)
@@ -106,7 +106,7 @@ def row_of(name: str, runs: Path) -> tuple[float, list[str]]:
     if not (folder / "summary.json").exists():
         log = folder.with_suffix(".log")
         last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] if log.exists() else []
-        why = LEFT_OUT.get(name) or (last[0] if last else "not trained yet")
+        why = last[0] if last else "not trained yet"
         return -1.0, [name, "", "", "", paper, *sizes, "", "", why]
     summary: dict[str, Any] = read_json(folder / "summary.json")
     (entry,) = (v for k, v in summary["levels"]["image"].items() if k != "average")
@@ -117,14 +117,16 @@ def row_of(name: str, runs: Path) -> tuple[float, list[str]]:
     low, high = (100 * end for end in dice["interval"])
     cells = [
         name, f"{100 * dice['mean']:.2f}", f"{low:.1f} to {high:.1f}", f"{hd95['mean']:.1f}", paper,
-        *sizes, f"{fold['seconds'] / seen:.2f}", f"{seen:,}", "",
+        *sizes, f"{fold['seconds'] / seen:.2f}", f"{seen:,}",
+        f"behind {FIRST[name]}, both counted" if name in FIRST else "",
     ]  # fmt: skip
     return dice["mean"], cells
 
 
 def cost_of(name: str) -> Cost:
     """Parameters and multiply-accumulates at 256x256 of what is trained: the first variant."""
-    return counted(name, {}, 256)
+    first = {"model": {"name": FIRST[name]}, "classes": "sigmoid"} if name in FIRST else None
+    return counted(name, {"first": first} if first else {}, 256)
 
 
 if __name__ == "__main__":

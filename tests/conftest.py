@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+pytest.register_assert_rewrite("tests.train.tiny")  # before another folder imports it
+
 # One thread for every test and every process it starts: two cores are shared by many, and threads
 # that wait for each other in turns are slower by far than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -640,6 +640,7 @@ def test_kvasir_is_what_its_readme_says(real_data):
     assert not any(finding.severity == "error" for finding in check.findings)
 
 
+@pytest.mark.slow  # 260 volumes: a minute
 @pytest.mark.real
 def test_hippocampus_is_what_its_readme_says(real_data):
     check = check_data(real_data / "msd_hippocampus")

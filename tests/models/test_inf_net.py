@@ -209,7 +209,7 @@ def test_where_the_deeper_map_is_sure_the_features_are_not_looked_at():
 def test_several_classes_look_away_from_the_most_probable_in_front():
     logits = torch.tensor([2.0, -1.0, 0.5]).reshape(1, 3, 1, 1)
     one, many = on_paper(1, 1, "vgg16"), on_paper(1, 3, "vgg16")
-    exclusive = on_paper(1, 3, "vgg16", exclusive=True)
+    exclusive = on_paper(1, 3, "vgg16", classes="softmax")
     torch.testing.assert_close(one._away(logits[:, :1]), 1 - logits[:, :1].sigmoid())
     torch.testing.assert_close(many._away(logits), 1 - logits[:, :1].sigmoid())
     torch.testing.assert_close(exclusive._away(logits), 1 - logits.softmax(dim=1)[:, 2:])
@@ -261,7 +261,7 @@ def test_what_it_cannot_take_is_refused():
     with pytest.raises(UsageError, match="did you mean 'res2net50'"):
         InfNet(backbone="res2net")
     with pytest.raises(UsageError, match="two maps or more"):
-        InfNet(exclusive=True)
+        InfNet(classes="one-vs-rest")
     model = copy.deepcopy(on_paper(1, 1, "res2net50")).train()
     for shape in [(1, 3, 64, 64), (1, 64, 64)]:
         with pytest.raises(ShapeError, match=r"takes \(batch, 1, height, width\)"):

@@ -5,9 +5,7 @@ import torch
 
 from crosslinknet.phantoms import write_phantoms
 
-pytest.register_assert_rewrite("tests.train.tiny")
-
-from .tiny import tiny_config  # noqa: E402
+from .tiny import tiny_config
 
 
 @pytest.fixture(autouse=True)
