@@ -36,7 +36,7 @@ from crosslinknet.models import (
 )
 
 ROUNDS = 3  # the first warms up, the best of the others counts
-APART = 1.5  # times of one step that differ by more are pointed out
+APART, SHARE = 1.5, 0.9  # times that differ by more, cores that are had for less, are pointed out
 PAPER = {  # MiB of the file, Table III
     ("crosslink-net", "preset=released"): 121,
     ("ver-crosslink", "family=table3"): 60,
@@ -186,7 +186,7 @@ def measure(
         with torch.inference_mode():
             model.eval()(image[:1])
 
-    predicts = _rounds(predict)
+    predicts, had = _rounds(predict)
     yield {"predict_ms": 1000 * min(predicts)}
     kept = 0
 
@@ -194,21 +194,26 @@ def measure(
         nonlocal kept
         kept = _step(model.train(), loss, image, target)
 
-    trains = [seconds / len(image) for seconds in _rounds(train)]
-    yield {"train_ms": 1000 * min(trains), "memory_mib": kept / len(image) / 2**20}
-    apart = max(max(times) / min(times) for times in (predicts, trains))
-    if apart > APART or min(predicts) > min(trains):
-        yield {"note": f"a busy machine? equal steps took up to {apart:.1f} times as long"}
+    trains, had_too = _rounds(train)
+    per_image = 1000 * min(trains) / len(image)
+    yield {"train_ms": per_image, "memory_mib": kept / len(image) / 2**20}
+    apart, share = max(max(ts) / min(ts) for ts in (predicts, trains)), min(had, had_too)
+    if apart > APART or share < SHARE:
+        yield {
+            "note": f"a busy machine? equal steps differed by a factor of {apart:.1f} and got "
+            f"{100 * share:.0f} % of a core"
+        }
 
 
-def _rounds(work: Callable[[], None]) -> list[float]:
-    """Seconds of each round but the first, which warms up."""
-    times = []
+def _rounds(work: Callable[[], None]) -> tuple[list[float], float]:
+    """Seconds of each round but the first, which warms up; the least share of a core they got."""
+    times, shares = [], []
     for _ in range(ROUNDS):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         work()
         times.append(time.perf_counter() - began)
-    return times[1:]
+        shares.append((time.process_time() - used) / times[-1])
+    return times[1:], min(shares[1:])
 
 
 def _step(model: nn.Module, loss: SegmentationLoss, image: Tensor, target: Tensor) -> int:
@@ -246,7 +251,7 @@ def table_of(rows: Sequence[Cost], size: int, how: How | None) -> Table:
             cells += ["" if number is None else f"{number:,.0f}" for number in numbers]
             cells.append(row.note)
         lines.append(tuple(cells))
-    about = f"; measured with {how.threads} threads" if how else ""
+    about = f"; measured with {how.threads} thread{'s' * (how.threads > 1)}" if how else ""
     caption = f"Networks for 1 channel and 1 class, slices of {size}x{size}{about}"
     return Table(caption, tuple(header), tuple(lines))
 

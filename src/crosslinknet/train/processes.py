@@ -87,11 +87,17 @@ def _work(
     try:
         return work(fabric, console, *arguments)
     except KeyboardInterrupt as stop:  # all processes stop together, this is no failure
-        writer.send(stop)
+        _send(writer, stop)
         return None
     except CrosslinkError as error:
-        writer.send(error)
+        _send(writer, error)
         raise
+
+
+def _send(writer: Connection, message: Any) -> None:
+    """Tell the process that waits; nothing if it is gone, whose death stops this one as well."""
+    with suppress(OSError):
+        writer.send(message)
 
 
 class _Relay(Console):
@@ -101,16 +107,16 @@ class _Relay(Console):
         self.writer = writer
 
     def say(self, text: str) -> None:
-        self.writer.send(("say", text))
+        _send(self.writer, ("say", text))
 
     def warn(self, text: str) -> None:
-        self.writer.send(("warn", text))
+        _send(self.writer, ("warn", text))
 
     def step(self, progress: Progress, steps: int, total: int, loss: float) -> None:
-        self.writer.send(("step", progress, steps, total, loss))
+        _send(self.writer, ("step", progress, steps, total, loss))
 
     def row(self, row: dict[str, float | None], epochs: int) -> None:
-        self.writer.send(("row", row, epochs))
+        _send(self.writer, ("row", row, epochs))
 
 
 def _listen(readers: Sequence[Connection], console: Console, errors: list[BaseException]) -> None:
