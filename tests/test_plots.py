@@ -328,3 +328,22 @@ def test_reliability_draws_what_was_observed_beside_the_ideal():
     assert observed.get_ydata().tolist() == [0.0, 0.7]
     sizes = axes.collections[0].get_sizes()
     assert sizes[0] > sizes[1]
+
+
+def test_labels_of_a_network_stand_beside_their_images_one_column_per_class():
+    """Images of several sizes, as with image.fit crop; each panel spans its own."""
+    slices = []
+    for name, size in (("a", (20, 30)), ("b", (16, 16))):
+        probs = np.zeros((2, *size), np.float32)
+        probs[0, 4:9, 4:9] = 0.9
+        slices.append(plots.Labelled(name, np.full(size, 0.5, np.float32), probs, probs > 0.5))
+    figure = plots.pseudo_labels(slices, ["ggo", "consolidation"])
+    panels = figure.axes
+    assert len(panels) == 6
+    assert panels[0].get_title() == "a"
+    assert panels[3].get_title() == "b"
+    assert panels[1].get_title().startswith("ggo")
+    for panel, (height, width) in zip(panels, [(20, 30)] * 3 + [(16, 16)] * 3, strict=True):
+        assert panel.images[0].get_extent() == [-0.5, width - 0.5, height - 0.5, -0.5]
+    gids = [line.get_gid() for panel in panels for line in panel.collections]
+    assert gids == ["pred-0", "pred-0"]  # nothing is outlined where nothing was found

@@ -122,8 +122,8 @@ def pseudo_labels(slices: Sequence[Labelled], classes: Sequence[str]) -> "Figure
     rows = figure.subplots(len(slices), 1 + len(classes), squeeze=False)
     top = 1 - 0.4 / figure.get_figheight()
     figure.subplots_adjust(left=0, right=1, bottom=0, top=top, wspace=0.03, hspace=0.2 / panel)
-    every = (slice(0, height), slice(0, width))
     for row, one in zip(rows, slices, strict=True):
+        every = (slice(0, one.image.shape[0]), slice(0, one.image.shape[1]))
         _show(row[0], one.image, every)
         row[0].set_title(one.name, fontsize=6, color=PALETTE["muted"], pad=2)
         for number, axes in enumerate(row[1:]):
