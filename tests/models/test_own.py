@@ -110,7 +110,7 @@ def test_what_has_nothing_to_train_is_refused():
 
 
 def test_what_looks_like_probabilities_is_pointed_out():
-    with pytest.warns(UserWarning, match=r"lies in 0\.\.1\. If it ends in a sigmoid"):
+    with pytest.warns(UserWarning, match=r"lies in 0\.\.1, whatever it sees\. If it ends in a"):
         check_contract(Broken(torch.sigmoid), "mine:Net", 1, 1)
 
 

@@ -140,14 +140,18 @@ def check_contract(model: object, name: str, in_channels: int, num_classes: int)
             if not torch.equal(image, before):
                 raise _broken(name, "it must leave its input as it is, and changes it in place")
             _check_values(model, image, logits, name)
-            like_probabilities &= bool((logits >= 0).all() and (logits <= 1).all())
+            like_probabilities &= _in_unit(logits) and _in_unit(model(200 * before - 100))
     model.train(was_training)
     if like_probabilities:
         warnings.warn(
-            f"all that model {name!r} gives lies in 0..1. If it ends in a sigmoid or a softmax, "
+            f"all that model {name!r} gives lies in 0..1, whatever it sees. If it ends in a sigmoid or a softmax, "
             "take that away: losses and prediction take logits and apply it themselves.",
             stacklevel=2,
         )
+
+
+def _in_unit(values: Tensor) -> bool:
+    return bool((values >= 0).all() and (values <= 1).all())
 
 
 def _check_values(model: nn.Module, image: Tensor, logits: Tensor, name: str) -> None:
