@@ -32,7 +32,7 @@ class Echo(nn.Module):
 
 def test_the_second_sees_the_image_and_the_map_once_per_channel():
     x = torch.rand(2, 3, 8, 8)
-    seen = Staged(Fixed(0.0), Echo(), 3, "sigmoid")(x)
+    seen = Staged(Fixed(0.0), Echo(), 3, "sigmoid", soft=True)(x)
     assert torch.equal(seen[:, :3], x)
     assert torch.equal(seen[:, 3:], torch.full((2, 3, 8, 8), 0.5))
 
@@ -46,9 +46,24 @@ def test_the_second_sees_the_image_and_the_map_once_per_channel():
     ],
 )
 def test_the_map_is_the_probability_of_any_class(classes, logits, expected):
-    found = Staged(Fixed(*logits), Echo(), 3, classes).found(torch.rand(1, 3, 4, 4))
+    found = Staged(Fixed(*logits), Echo(), 3, classes, soft=True).found(torch.rand(1, 3, 4, 4))
     assert found.shape == (1, 1, 4, 4)
     assert found.unique().tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize(
+    ("classes", "logits", "mask"),
+    [
+        ("sigmoid", (-1.0, 0.1), 1.0),
+        ("sigmoid", (-1.0, -0.1), 0.0),
+        ("softmax", (0.0, 0.1, -3.0), 1.0),  # a class is likelier than the background
+        ("softmax", (0.2, 0.1, 0.1), 0.0),  # none is, though together they are
+        ("one-vs-rest", (-5.0, -4.0, -6.0), 1.0),
+    ],
+)
+def test_the_mask_handed_on_is_what_the_first_would_write(classes, logits, mask):
+    found = Staged(Fixed(*logits), Echo(), 3, classes).found(torch.rand(1, 3, 4, 4))
+    assert found.unique().tolist() == [mask]
 
 
 def test_in_training_the_true_mask_stands_in_for_the_map():

@@ -30,6 +30,17 @@ def second(phantoms, out, first, *settings: str) -> Config:
     return tiny_config(phantoms, out, f"model.first={first}", *SECOND, *settings)
 
 
+def test_the_first_hands_on_its_mask_or_as_published_its_probability(phantoms, first, tmp_path):
+    image = torch.rand(1, 1, 32, 32)
+    for kind, name in (("mask", "a"), ("probability", "b")):
+        settings = (f"model.first_map={kind}", "train.epochs=1")
+        config = second(phantoms, tmp_path / name, first, *settings)
+        crossval.run_fold(config, 0)
+        (staged,) = load(config.run / "fold_0").models
+        values = staged.found(image).unique().tolist()
+        assert (set(values) <= {0.0, 1.0}) == (kind == "mask")
+
+
 def test_each_fold_gets_the_first_network_of_that_fold(phantoms, first, tmp_path):
     config = second(phantoms, tmp_path, first, "train.epochs=1")
     crossval.run(config)

@@ -38,6 +38,10 @@ class ModelConfig(Section):
         description="folder of a finished run with these folds: its networks look first, and what "
         "they find is a second input of this one (inf-net-stage)",
     )
+    first_map: Literal["mask", "probability"] = Field(
+        "mask",
+        description="what the first hands on: mask, as in training, or probability, as published",
+    )
 
     @field_validator("options")
     @classmethod

@@ -87,6 +87,7 @@ PUBLISHED: dict[str, Values] = {
         | {"optimizer": "sgd", "momentum": 0.7, "nesterov": False, "lr": 0.01}
         | {"batch_size": 16, "epochs": 200},
         "loss": {"bce": 1.0, "dice": 0.0, "classes": "one-vs-rest"},
+        "model": {"first_map": "probability"},
         "augment": {"preset": "none"},
     },
     "crossover-net": {  # Yu et al., 2021: 200 patches a step, 454,000 patches an epoch

@@ -120,7 +120,7 @@ def build_model(
         in_channels: channels of the image.
         num_classes: number of logit maps.
         first: of a network that looks first (``Staged``): ``model``, arguments of this function,
-            and ``classes``, as ``loss.classes`` of its training.
+            ``classes``, as ``loss.classes`` of its training, and whether its map is ``soft``.
         options: of the model: ``preset`` (crosslink-net), ``family`` (the ablations), ``widths``,
             ``backbone`` (spnet, inf-net), ...
 
@@ -142,7 +142,8 @@ def build_model(
         )
     if first is not None:
         second = build_model(name, 2 * in_channels, num_classes, **options)
-        return Staged(build_model(**first["model"]), second, in_channels, first["classes"])
+        earlier = build_model(**first["model"])
+        return Staged(earlier, second, in_channels, first["classes"], first.get("soft", False))
     build = builder(name)
     try:
         model = build(in_channels=in_channels, num_classes=num_classes, **options)

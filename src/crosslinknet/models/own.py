@@ -144,8 +144,9 @@ def check_contract(model: object, name: str, in_channels: int, num_classes: int)
     model.train(was_training)
     if like_probabilities:
         warnings.warn(
-            f"all that model {name!r} gives lies in 0..1, whatever it sees. If it ends in a sigmoid or a softmax, "
-            "take that away: losses and prediction take logits and apply it themselves.",
+            f"all that model {name!r} gives lies in 0..1, whatever it sees. If it ends in a "
+            "sigmoid or a softmax, take that away: losses and prediction take logits and apply it "
+            "themselves.",
             stacklevel=2,
         )
 

@@ -16,20 +16,29 @@ from crosslinknet.models.contract import EXCLUSIVE, Outputs, probabilities
 class Staged(nn.Module):
     """A trained network whose weights stay, and one behind it.
 
-    The second gets the image (B, C, H, W) and, in as many further channels, the probability that a
-    pixel is of any class of the first.
+    The second gets the image (B, C, H, W) and, in as many further channels, what the first found of
+    any class.
 
     Args:
         first: gives logits of the image.
         second: takes 2 C channels.
         in_channels: C.
         classes: what a map of the first's logits stands for, as ``loss.classes`` of its training.
+        soft: hand on the probability, as published; otherwise what the first decides, 0 or 1, as
+            the true mask is in training.
 
     Attributes:
         backbone_heads: of the second, if it has a backbone.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module, in_channels: int, classes: str) -> None:
+    def __init__(
+        self,
+        first: nn.Module,
+        second: nn.Module,
+        in_channels: int,
+        classes: str,
+        soft: bool = False,
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         heads: tuple[str, ...] = getattr(second, "backbone_heads", ())
@@ -38,6 +47,7 @@ class Staged(nn.Module):
         self.first = first.requires_grad_(False).eval()
         self.second = second
         self.classes = classes
+        self.soft = soft
 
     def train(self, mode: bool = True) -> Self:
         """Switch the second; batch norm of the first keeps the values it was trained to."""
@@ -63,11 +73,13 @@ class Staged(nn.Module):
         return Outputs(self.second(y))
 
     def found(self, x: Tensor) -> Tensor:
-        """Probability of any class of the first, (B, 1, H, W)."""
+        """What the first finds of any class, (B, 1, H, W) in [0, 1]."""
         probs = probabilities(self.first(x), self.classes)
-        if self.classes in EXCLUSIVE:  # what is not background
-            return probs.sum(dim=1, keepdim=True)
-        return probs.amax(dim=1, keepdim=True)
+        largest = probs.amax(dim=1, keepdim=True)
+        if self.classes not in EXCLUSIVE:
+            return largest if self.soft else (largest > 0.5).to(largest)
+        any_class = probs.sum(dim=1, keepdim=True)
+        return any_class if self.soft else (largest > 1.0 - any_class).to(largest)
 
     def _beside(self, x: Tensor, prior: Tensor) -> Tensor:
         return torch.cat([x, prior.to(x.dtype).expand_as(x)], dim=1)  # (B, 2 C, H, W)

@@ -133,7 +133,8 @@ def first_spec(config: Config, fold: int) -> dict[str, Any]:
     if config.model.first is None:
         return {}
     _, info = read_checkpoint(model_of(config.model.first, fold), MODEL_FORMAT)
-    return {"first": {"model": info["model"], "classes": info["config"]["loss"]["classes"]}}
+    classes, soft = info["config"]["loss"]["classes"], config.model.first_map == "probability"
+    return {"first": {"model": info["model"], "classes": classes, "soft": soft}}
 
 
 def fill_first(model: Staged, config: Config, fold: int) -> None:
