@@ -23,7 +23,7 @@ from crosslinknet.runs import plan_run
 from crosslinknet.splits import make_splits
 
 LAYOUTS = 2000
-FOUND = 300  # layouts of pixels whose links the finder itself must find
+FOUND = (100, 300)  # layouts of pixels whose links the finder itself must find; the second is slow
 TREES = 12  # layouts that go from picture files through the whole plan
 PARTS = ("train", "validation", "test")
 
@@ -227,11 +227,12 @@ def make_layout(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[L
     return slices, links
 
 
-def test_the_finder_lets_no_changed_copy_leak_in_hundreds_of_layouts():
+@pytest.mark.parametrize("layouts", [FOUND[0], pytest.param(FOUND[1], marks=pytest.mark.slow)])
+def test_the_finder_lets_no_changed_copy_leak_in_hundreds_of_layouts(layouts):
     """Pixels in, folds out: nothing is told to the finder but the slices and their subjects."""
     rng = np.random.default_rng(11)
     kinds, seen = Counter(), Counter()
-    for _ in range(FOUND):
+    for _ in range(layouts):
         slices, planted = make_layout(rng)
         cases = tuple(CaseFiles(name, name.split("_")[0], ()) for name in slices)
         subject_of = {case.id: case.subject for case in cases}
@@ -250,8 +251,8 @@ def test_the_finder_lets_no_changed_copy_leak_in_hundreds_of_layouts():
         for fold in make_splits(data, config, found).folds:
             assert leaks(fold, whole) == []
         seen["would leak"] += any(leaks(f, whole) for f in make_splits(data, config).folds)
-    assert min(kinds[kind] for kind in CHANGES) > FOUND / 30
-    assert seen["would leak"] > FOUND / 3
+    assert min(kinds[kind] for kind in CHANGES) > layouts / 30
+    assert seen["would leak"] > layouts / 3
 
 
 def write_layout(root: Path, rng: np.random.Generator) -> tuple[dict[str, str], list[Link]]:
