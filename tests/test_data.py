@@ -163,6 +163,27 @@ def test_classes_may_overlap_in_the_target():
     assert to_target(codes[None], table).shape == (1, 2, 2, 2)
 
 
+def test_soft_labels_are_the_target_and_move_with_the_image(make_dataset, tmp_path):
+    """The map shows what the image shows, so that both must stay alike under every change."""
+    plain = {"size": [64, 64]}, {"preset": "none"}
+    dataset = make_dataset(image=plain[0], augment=plain[1])
+    source = dataset.cases[0]
+    image = np.array(source.image)  # (D, 1, H, W)
+    maps = np.round(255 * image).astype(np.uint8)
+    np.save(tmp_path / "maps.npy", maps)
+    for preset in ("none", "covid-paper", "cardiac-paper"):
+        soft = make_dataset(image=plain[0], augment={"preset": preset, "probability": 1.0})
+        soft.cases = [source.with_maps(tmp_path / "maps.npy")]
+        for place in range(4):
+            item = soft[Draw(0, 0, place, (64, 64))]
+            apart = (item["image"] - item["target"]).abs()
+            assert float(apart.mean()) < (0.002 if preset == "none" else 0.05)
+            assert item["target"].shape == (1, 64, 64)
+            assert 0 <= float(item["target"].min()) <= float(item["target"].max()) <= 1
+    shown = [maps_of.max() > 127 for maps_of in maps]
+    assert source.with_maps(tmp_path / "maps.npy").foreground.tolist() == shown
+
+
 # Crops.
 
 sides = st.integers(8, 40)

@@ -627,3 +627,23 @@ def test_a_real_dicom_series_gets_a_mask_on_the_grid_of_its_labels(real_data, tm
     turned = nib.as_closest_canonical(mask), nib.as_closest_canonical(labels)
     assert turned[0].shape == turned[1].shape
     np.testing.assert_allclose(turned[0].affine, turned[1].affine, atol=1e-3)
+
+
+def test_stretched_probabilities_reach_from_0_to_1_in_each_slice_and_class():
+    """As Inf-Net was tested; a slice in which nothing is likely then shows something."""
+
+    class Faint(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linspace(-5, -3, x.shape[-1]).expand(x.shape) * self.one
+
+    array = np.zeros((64, 64), np.uint8)
+    for stretch, largest, marked in (("false", 0.0474, False), ("true", 1.0, True)):
+        segment = Predictor([Faint().eval()], make_config(f"predict.stretch={stretch}"))
+        probs = segment.predict_probabilities(array)
+        assert float(probs.max()) == pytest.approx(largest, abs=1e-3)
+        assert bool(segment.predict(array).any()) == marked
+    assert float(probs.min()) == 0.0

@@ -73,11 +73,8 @@ def tensors_hash(tensors: dict[str, Tensor]) -> str:
     >>> tensors_hash({"a": torch.zeros(2)}) == tensors_hash({"a": torch.zeros(2, 1)})
     False
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(save({"": tensor.detach().cpu().contiguous()}))
-    return digest.hexdigest()
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    return hashlib.sha256(save(plain)).hexdigest()
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -30,6 +30,8 @@ from ..train.tiny import (  # noqa: TID252
     weights_of,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHORT = ("train.epochs=1", "semi.group=2", "semi.epochs=1", "semi.lr=0.001")
 
 
@@ -42,14 +44,6 @@ def sets(tmp_path_factory):
     for path in sorted((folder / "others" / "images").iterdir()):  # nobody of the cases
         path.rename(path.with_name(path.name.replace("subject", "person")))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def config_of(sets, out, *settings: str) -> Config:

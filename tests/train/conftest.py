@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from crosslinknet.phantoms import write_phantoms
 
@@ -9,12 +8,8 @@ from .tiny import tiny_config
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+def alone(one_thread):
+    """Every training of these tests has one thread."""
 
 
 @pytest.fixture(scope="session")

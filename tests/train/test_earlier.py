@@ -8,6 +8,7 @@ from crosslinknet.config import Config
 from crosslinknet.errors import DataError, UsageError
 from crosslinknet.experiments import crossval
 from crosslinknet.files import read_json
+from crosslinknet.phantoms import write_phantoms
 from crosslinknet.predict import load
 from crosslinknet.readers import read_image
 
@@ -112,6 +113,21 @@ def test_weights_that_know_what_is_tested_are_refused_and_those_of_each_fold_tak
         assert torch.equal(own["classifier.bias"], source["classifier.bias"])
     sheet = (config.run / "reporting.md").read_text(encoding="utf-8")
     assert "what its first weights saw is for the author" in sheet
+
+
+def test_weights_that_learnt_from_images_tested_here_are_refused(phantoms, tmp_path):
+    """Images without masks of an earlier run are cases of this one."""
+    earlier, now = tmp_path / "earlier", tmp_path / "now"
+    write_phantoms(earlier, "lung", subjects=8, slices=1, size=(32, 32), seed=9)
+    for path in sorted((phantoms / "images").iterdir()):
+        (now / "images").mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, now / "images" / path.name.replace("subject", "person"))
+    semi = (f"semi.unlabelled={now / 'images'}", "semi.group=20", "semi.epochs=1")
+    config = tiny_config(earlier, tmp_path / "a", "train.epochs=1", *semi)
+    crossval.run_fold(config, 0)
+    file = config.run / "fold_0" / "checkpoints" / "model.safetensors"
+    with pytest.raises(DataError, match="on which fold_0 of model"):
+        crossval.run(tiny_config(phantoms, tmp_path / "b", f"model.weights={file}"))
 
 
 def test_where_data_are_gone_names_tell_and_it_is_said(phantoms, first, tmp_path):

@@ -8,6 +8,7 @@ Order: recipes.py, section.py, of_data.py, of_training.py, of_results.py, whole.
 from crosslinknet.config.of_data import WINDOWS, DataConfig, ImageConfig, SplitConfig
 from crosslinknet.config.of_results import EvaluateConfig, OutputConfig, PredictConfig
 from crosslinknet.config.of_training import (
+    EXCLUSIVE,
     AugmentConfig,
     LossConfig,
     ModelConfig,
@@ -28,6 +29,7 @@ from crosslinknet.config.whole import Config
 
 __all__ = [
     "ATTENTIVE",
+    "EXCLUSIVE",
     "PUBLISHED",
     "RECIPES",
     "WINDOWS",

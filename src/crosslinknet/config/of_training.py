@@ -20,6 +20,8 @@ DECIDED_ELSEWHERE = {  # options of a network that follow from other keys
     "first": "model.first",
 }
 
+EXCLUSIVE = ("softmax", "one-vs-rest")  # kinds of classes of which a pixel has one
+
 
 class ModelConfig(Section):
     """Which network."""
@@ -110,7 +112,7 @@ class LossConfig(Section):
     @property
     def exclusive(self) -> bool:
         """Whether a pixel has one class; then a map of the background stands before the classes."""
-        return self.classes in ("softmax", "one-vs-rest")
+        return self.classes in EXCLUSIVE
 
 
 class AugmentConfig(Section):

@@ -14,8 +14,6 @@ from torch.nn import functional as F
 
 from crosslinknet.errors import ShapeError
 
-EXCLUSIVE = ("softmax", "one-vs-rest")  # kinds of classes of which a pixel has one
-
 Maps = list[list[Tensor]]  # per attention block, per branch: scores before the sigmoid (B, 1, h, w)
 
 

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crosslinknet.config import EXCLUSIVE
 from crosslinknet.errors import UsageError, suggest
 from crosslinknet.models.backbones import Backbone, res2net50, resnet50, vgg16
-from crosslinknet.models.contract import EXCLUSIVE, Outputs, check_image, padded, probabilities
+from crosslinknet.models.contract import Outputs, check_image, padded, probabilities
 from crosslinknet.models.layers import MIN_SIZE, Kernel, check_input
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {

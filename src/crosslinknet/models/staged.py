@@ -10,7 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from crosslinknet.models.contract import EXCLUSIVE, Outputs, probabilities
+from crosslinknet.config import EXCLUSIVE
+from crosslinknet.models.contract import Outputs, probabilities
 
 
 class Staged(nn.Module):

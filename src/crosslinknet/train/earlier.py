@@ -11,11 +11,13 @@ from typing import Any
 
 from crosslinknet.cache import content_hash
 from crosslinknet.case import CaseFiles
-from crosslinknet.checkpoint import MODEL_FORMAT, part, read_checkpoint
+from crosslinknet.checkpoint import MODEL_FORMAT, read_checkpoint
 from crosslinknet.config import Config, load_config
 from crosslinknet.datasets import find_cases
 from crosslinknet.errors import DataError, UsageError
+from crosslinknet.files import read_json
 from crosslinknet.models import Staged
+from crosslinknet.predict import load
 from crosslinknet.runs import Run
 from crosslinknet.splits import read_splits
 
@@ -89,7 +91,8 @@ def check_unseen(run: Run, fold: int, model: Path, key: str) -> None:
     data = load_config(theirs / "config.yaml").data
     if data.root.exists():
         cases = [case for case in find_cases(data).cases if case.id in known]
-        seen = set[Picture]().union(*(pictures(case, run) for case in cases))
+        seen = learnt_unlabelled(theirs, number)
+        seen = seen.union(*(pictures(case, run) for case in cases))
         both = [case.id for case in tested if seen & pictures(case, run)]
     else:
         both = [case.id for case in tested if case.id in known]
@@ -110,6 +113,16 @@ def check_unseen(run: Run, fold: int, model: Path, key: str) -> None:
 def pictures(case: CaseFiles, run: Run) -> set[Picture]:
     """What a case shows, whatever it is called: the bytes of its files, and which slices."""
     return {(content_hash(image, run.cache), case.slices) for image in case.images}
+
+
+def learnt_unlabelled(run: Path, fold: int) -> set[Picture]:
+    """Images without masks (``semi``) that a fold of a finished run learnt from."""
+    record, facts = run / "unlabelled.json", run / f"fold_{fold}" / "fold.json"
+    if not record.is_file():
+        return set()
+    left_out = read_json(facts)["unlabelled"]["left_out"]
+    images = read_json(record)["images"]
+    return {(one, None) for name in images.keys() - set(left_out) for one in images[name]}
 
 
 def in_run(path: Path) -> bool:
@@ -140,12 +153,8 @@ def first_spec(config: Config, fold: int) -> dict[str, Any]:
 def fill_first(model: Staged, config: Config, fold: int) -> None:
     """Give the first network its weights."""
     assert config.model.first is not None
-    path = model_of(config.model.first, fold)
-    tensors, _ = read_checkpoint(path, MODEL_FORMAT)
-    try:
-        model.first.load_state_dict(part("model", tensors))
-    except RuntimeError as error:
-        raise DataError(f"{path}: the weights do not fit their own model ({error}).") from error
+    (trained,) = load(model_of(config.model.first, fold), "cpu").models
+    model.first.load_state_dict(trained.state_dict())
 
 
 def model_of(run: Path, fold: int) -> Path:
