@@ -12,16 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from crosslinknet.errors import ShapeError, UsageError
 from crosslinknet.losses.crossover import crossover_loss
 from crosslinknet.models.contract import mirrored
-from crosslinknet.models.crossover_net import (
-    STEPS,
-    VARIANTS,
-    CrossoverNet,
-    bordered,
-    cut,
-    depth,
-    draw_pixels,
-    draw_weights,
-)
+from crosslinknet.models.crossover_net import VARIANTS, CrossoverNet, bordered, cut
+from crosslinknet.models.crossover_pixels import STEPS, depth, draw_pixels, draw_weights
 
 NAMES = ["small", "breast", "breast-small"]
 WHOLE = 10**6  # rows per strip: one strip
